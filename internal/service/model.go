@@ -1,0 +1,134 @@
+package service
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// Name is the namespace and name of an object.
+type Name struct{ Namespace, Name string }
+
+// String returns "namespace/name".
+func (n Name) String() string { return n.Namespace + "/" + n.Name }
+
+// Service is what the proxy needs of a Service that it serves: not ExternalName, not headless, not another proxy's.
+// Values are immutable once built.
+type Service struct {
+	Name    Name
+	Created time.Time // decides between conflicting Services: the older wins, then the name
+	VIPs    VIPs
+	Ports   []Port
+	Policy  Policy
+}
+
+// VIPs are the addresses a Service answers on, apart from the node's own. All are valid, unmapped and unicast.
+type VIPs struct {
+	Cluster      []netip.Addr
+	External     []netip.Addr
+	LoadBalancer []netip.Addr // status.loadBalancer.ingress with ipMode VIP
+}
+
+// Port is one port of a Service.
+type Port struct {
+	Name     string // matches the port of the same name in the slices
+	Protocol dataplane.Protocol
+	Port     uint16
+	NodePort uint16 // 0 for none
+}
+
+// Policy is how a Service chooses among its endpoints.
+type Policy struct {
+	AffinityTimeout     time.Duration // ClientIP session affinity; 0 for none
+	InternalLocal       bool          // internalTrafficPolicy: Local
+	ExternalLocal       bool          // externalTrafficPolicy: Local
+	Distribution        string        // spec.trafficDistribution, verbatim; empty for none
+	HealthCheckNodePort uint16        // 0 for none
+	SourceRanges        []netip.Prefix
+	PublishNotReady     bool
+}
+
+// Slice is what the proxy needs of an EndpointSlice.
+type Slice struct {
+	Name      Name
+	Service   string // name of the Service, in the slice's namespace
+	Ports     []SlicePort
+	Endpoints []Endpoint
+	Triggered time.Time // annotation endpoints.kubernetes.io/last-change-trigger-time; zero when absent
+}
+
+// SlicePort is a port of every endpoint of a slice.
+type SlicePort struct {
+	Name     string
+	Protocol dataplane.Protocol
+	Port     uint16
+}
+
+// Endpoint is one endpoint of a slice.
+type Endpoint struct {
+	Addr        netip.Addr
+	Node, Zone  string
+	Ready       bool
+	Serving     bool
+	Terminating bool
+	ForZones    []string // topology hints; empty for none
+	ForNodes    []string
+}
+
+// Leaving reports whether the endpoint is on its way out: when it vanishes from the slices, it is gone.
+func (e Endpoint) Leaving() bool { return e.Terminating || !e.Serving }
+
+// Node is what the proxy needs of its own Node object.
+type Node struct {
+	Name      string
+	Zone      string       // label topology.kubernetes.io/zone
+	Addresses []netip.Addr // InternalIP first, then ExternalIP, in the object's order
+	PodCIDRs  []netip.Prefix
+	Deleting  bool // deletionTimestamp is set
+	Excluded  bool // tainted ToBeDeletedByClusterAutoscaler
+}
+
+// Facts are what the node itself contributes to the meaning of Services.
+type Facts struct {
+	Node          Node
+	Local         []netip.Addr // addresses of the node's interfaces, kube-ipvs0 apart
+	NodePortAddrs []netip.Addr // those of Local on which NodePorts are served
+	Families      []dataplane.Family
+}
+
+// Options are the settings that shape what Services become in the kernel. Fixed for the life of the process.
+type Options struct {
+	Scheduler string
+}
+
+// Problem is something in an object that cannot be used. The rest of the object, and all other objects, go on.
+type Problem struct {
+	Object string // kind and namespace/name, for example "Service default/web"
+	Field  string // path, for example "spec.ports[0].protocol"; empty for the whole object
+	Value  string // the offending value
+	Reason string // what is wrong and what to do
+}
+
+// Error returns one line with object, field, value and reason.
+func (p Problem) Error() string {
+	if p.Field == "" {
+		return fmt.Sprintf("%s: %s", p.Object, p.Reason)
+	}
+	return fmt.Sprintf("%s: %s %q: %s", p.Object, p.Field, p.Value, p.Reason)
+}
+
+// Sink receives objects from a source. Methods may be called from several goroutines; none blocks on the kernel.
+// Each source calls Complete once, when everything that existed at its start has been delivered.
+type Sink interface {
+	SetService(Service)
+	DeleteService(Name)
+	SetSlice(Slice)
+	DeleteSlice(Name)
+	SetNode(Node)
+	DeleteNode(name string)
+	// Report replaces the problems known of an object; none clears them.
+	Report(object string, problems []Problem)
+	Complete(source string)
+}
