@@ -46,7 +46,7 @@ type Verb uint8
 // The verbs.
 //
 // Add makes the object exist in exactly this state: it succeeds when the object was there, and corrects it.
-// Edit changes an existing virtual server or real server and fails with kernel.ErrNotExist when there is none.
+// Edit changes an existing virtual server or real server and fails with ErrNotExist when there is none.
 // Delete removes the object and succeeds when there was none.
 const (
 	Add Verb = iota + 1

@@ -2,31 +2,13 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// Errors that callers act on. Drivers wrap them with the object and the errno; test with errors.Is.
-var (
-	// ErrNotExist: the object, or the one it belongs to, is not there (ENOENT, ESRCH).
-	ErrNotExist = errors.New("does not exist")
-	// ErrNoScheduler: the running kernel has no such IPVS scheduler and could not load its module.
-	ErrNoScheduler = errors.New("scheduler not available")
-	// ErrSetFull: the set holds as many entries as it can (IPSET_ERR_HASH_FULL).
-	ErrSetFull = errors.New("set is full")
-	// ErrConflict: something of another kind is in the way, such as a set of another type or a device of another kind.
-	ErrConflict = errors.New("something else is in the way")
-	// ErrPermission: the process lacks a capability (EPERM, EACCES).
-	ErrPermission = errors.New("permission denied")
-	// ErrUnavailable: the kernel lacks the subsystem, or its module is not loaded.
-	ErrUnavailable = errors.New("not available in this kernel")
-	// ErrInvalid: the kernel refused the object's values (EINVAL and the like); repeating will not help.
-	ErrInvalid = errors.New("refused as invalid")
-)
-
-// Kernel is what the reconciler needs of the kernel. Every method may be called from one goroutine at a time, except
+// Kernel is what the reconciler needs of the kernel. Errors wrap those of package dataplane (ErrNotExist and so on) with
+// the object and the errno. Every method may be called from one goroutine at a time, except
 // Subscribe's channel, which is read concurrently.
 type Kernel interface {
 	// EnsureFoundation makes the device, the sets and the rules exist as described, sets before the rules that use
@@ -48,11 +30,11 @@ type Kernel interface {
 	Connections(context.Context, []dataplane.VirtualServerKey) (map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
 
 	// NodeAddresses returns the unicast addresses of all interfaces except the device.
-	NodeAddresses(context.Context) ([]NodeAddress, error)
+	NodeAddresses(context.Context) ([]dataplane.NodeAddress, error)
 
 	// Subscribe delivers changes that others, or we ourselves, made to addresses and to the device, until the context
 	// ends; then the channel is closed. Events may be merged or repeated; Overrun says that some were lost.
-	Subscribe(context.Context) (<-chan Event, error)
+	Subscribe(context.Context) (<-chan dataplane.Event, error)
 
 	// Close releases the sockets. Nothing in the kernel changes.
 	Close() error
@@ -69,33 +51,4 @@ type Snapshot struct {
 	dataplane.Objects
 	// Connections holds the active plus inactive connections of each real server whose weight is 0.
 	Connections map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
-}
-
-// NodeAddress is an address of one of the node's own interfaces.
-type NodeAddress struct {
-	Addr      netip.Addr
-	Interface string
-}
-
-// EventKind says what an Event is about.
-type EventKind uint8
-
-// The kinds of events.
-const (
-	// BoundAddressAdded: Addr appeared on the device.
-	BoundAddressAdded EventKind = iota + 1
-	// BoundAddressRemoved: Addr vanished from the device.
-	BoundAddressRemoved
-	// DeviceRemoved: the device itself is gone, and all addresses with it.
-	DeviceRemoved
-	// NodeAddressesChanged: an address of another interface came or went; read NodeAddresses.
-	NodeAddressesChanged
-	// Overrun: events were lost; only a Snapshot tells what is true.
-	Overrun
-)
-
-// Event is a change seen in the kernel.
-type Event struct {
-	Kind EventKind
-	Addr netip.Addr // for the BoundAddress kinds
 }
