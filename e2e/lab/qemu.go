@@ -1,0 +1,80 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Names of the sockets and logs in the directory of one run.
+const (
+	fsSocket   = "fs.sock"
+	portSocket = "port.sock"
+	initFile   = "init"
+	qemuLog    = "qemu.log"
+	fsLog      = "virtiofsd.log"
+)
+
+// qemuArgs is QEMU's command line for one run in dir: an otherwise empty machine with the host's files as its root,
+// one virtio-serial port, a console that goes to a file, and a network card only if ports are forwarded.
+func qemuArgs(opt options, k kernel, dir, console string) []string {
+	memory := fmt.Sprintf("%dM", opt.vm.memoryMiB)
+	accel, cpu := opt.vm.accel, "max"
+	if accel == "tcg" {
+		accel = "tcg,thread=multi"
+	} else {
+		cpu = "host"
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,memory-backend=memory,usb=off,vmport=off",
+		"-accel", accel, "-cpu", cpu, "-smp", fmt.Sprint(opt.vm.cpus), "-m", memory,
+		// virtiofsd reads and writes the machine's memory, which must therefore be shared.
+		"-object", "memory-backend-memfd,id=memory,share=on,size=" + memory,
+		"-kernel", k.image, "-append", kernelArgs(dir),
+		"-chardev", "socket,id=fs,path=" + filepath.Join(dir, fsSocket),
+		"-device", "vhost-user-fs-pci,chardev=fs,tag=root,queue-size=1024",
+		"-chardev", "socket,id=port,path=" + filepath.Join(dir, portSocket),
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=port,name=" + portName,
+		"-chardev", "file,id=console,path=" + console, "-serial", "chardev:console",
+	}
+	if len(opt.forward) > 0 {
+		args = append(args, "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=")
+	}
+	return args
+}
+
+func kernelArgs(dir string) string {
+	return strings.Join([]string{
+		"rootfstype=virtiofs", "root=root", "rw", "init=" + filepath.Join(dir, initFile),
+		guestDirVariable + "=" + dir,
+		// A panic ends QEMU (-no-reboot) instead of hanging until the time limit.
+		"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "random.trust_cpu=on",
+	}, " ")
+}
+
+// virtiofsdArgs suits both the C and the Rust virtiofsd. The listening socket is file descriptor 3.
+func virtiofsdArgs() []string {
+	return []string{"--fd=3", "-o", "source=/", "-o", "cache=auto", "-o", "sandbox=chroot"}
+}
+
+// findVirtiofsd looks where Debian and Ubuntu put it: never on PATH.
+func findVirtiofsd() (string, error) {
+	for _, path := range []string{"/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"} {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	return "", errors.New("virtiofsd not found: run make lab-deps")
+}
+
+func findQEMU() (string, error) {
+	path, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return "", errors.New("qemu-system-x86_64 not found: run make lab-deps")
+	}
+	return path, nil
+}
