@@ -1,0 +1,47 @@
+package dataplane
+
+import (
+	"maps"
+	"net/netip"
+)
+
+// Keys are identities of objects of every kind: what changed, what is to be looked at again. Entries are identified by
+// Entry.Key.
+type Keys struct {
+	VirtualServers map[VirtualServerKey]struct{}
+	Addresses      map[netip.Addr]struct{}
+	Entries        map[Entry]struct{}
+}
+
+// NewKeys returns an empty set of keys.
+func NewKeys() Keys {
+	return Keys{
+		VirtualServers: make(map[VirtualServerKey]struct{}),
+		Addresses:      make(map[netip.Addr]struct{}),
+		Entries:        make(map[Entry]struct{}),
+	}
+}
+
+// Len is the number of keys.
+func (k Keys) Len() int { return len(k.VirtualServers) + len(k.Addresses) + len(k.Entries) }
+
+// Merge adds the other keys.
+func (k Keys) Merge(o Keys) {
+	maps.Copy(k.VirtualServers, o.VirtualServers)
+	maps.Copy(k.Addresses, o.Addresses)
+	maps.Copy(k.Entries, o.Entries)
+}
+
+// AddOf adds the key of an operation's object: for a Member that of its virtual server. Flows have none.
+func (k Keys) AddOf(object Object) {
+	switch x := object.(type) {
+	case VirtualServer:
+		k.VirtualServers[x.Key] = struct{}{}
+	case Member:
+		k.VirtualServers[x.VirtualServer] = struct{}{}
+	case Address:
+		k.Addresses[x.Addr] = struct{}{}
+	case Entry:
+		k.Entries[x.Key()] = struct{}{}
+	}
+}

@@ -1,0 +1,132 @@
+package plan
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// Desired answers what is wanted under a key.
+type Desired interface {
+	Pool(dataplane.VirtualServerKey) (dataplane.Pool, bool)
+	Address(netip.Addr) bool
+	Entry(key dataplane.Entry) (dataplane.Entry, bool)
+}
+
+// Options are fixed for the life of a Planner.
+type Options struct {
+	// DrainTimeout bounds how long a real server drains that no slice lists any more.
+	DrainTimeout time.Duration
+	// Ours says whether a virtual server found in the kernel belongs to this proxy, so that it may be deleted.
+	Ours func(dataplane.VirtualServerKey) bool
+}
+
+// Planner holds the confirmed state of the kernel. It is not safe for concurrent use.
+type Planner struct {
+	options   Options
+	pools     map[dataplane.VirtualServerKey]*pool
+	addresses map[netip.Addr]struct{}
+	entries   map[dataplane.Entry]uint32
+	// leaving holds, for each desired virtual server, the real servers last known to be terminating or not serving. It
+	// outlives the desired state that said so: when they vanish from the slices, it tells that they are gone.
+	leaving map[dataplane.VirtualServerKey][]netip.AddrPort
+	// weightless are the virtual servers in which a real server with weight 0 was confirmed; some may have none by now.
+	weightless map[dataplane.VirtualServerKey]struct{}
+}
+
+// New returns a Planner that knows of nothing in the kernel yet.
+func New(options Options) *Planner {
+	return &Planner{
+		options:    options,
+		pools:      make(map[dataplane.VirtualServerKey]*pool),
+		addresses:  make(map[netip.Addr]struct{}),
+		entries:    make(map[dataplane.Entry]uint32),
+		leaving:    make(map[dataplane.VirtualServerKey][]netip.AddrPort),
+		weightless: make(map[dataplane.VirtualServerKey]struct{}),
+	}
+}
+
+// Request asks for the operations that some keys need.
+type Request struct {
+	Keys    dataplane.Keys
+	Desired Desired
+	Now     time.Time
+	// AddOnly leaves out everything that takes something away from traffic: deletions and draining. It is set while
+	// some source is incomplete.
+	AddOnly bool
+	// Ended tells of draining real servers without connections; nil when nobody looked.
+	Ended func(dataplane.VirtualServerKey, netip.AddrPort) bool
+}
+
+// Plan returns the operations, in order, that bring the keys of the request to their desired state. An empty plan means
+// that the confirmed state is as desired.
+func (p *Planner) Plan(request Request) []dataplane.Operation {
+	d := &draft{planner: p, request: request}
+	for _, key := range sorted(request.Keys.Entries, dataplane.Entry.Compare) {
+		d.entry(key)
+	}
+	for _, key := range sorted(request.Keys.VirtualServers, dataplane.VirtualServerKey.Compare) {
+		d.pool(key)
+	}
+	for _, addr := range sorted(request.Keys.Addresses, netip.Addr.Compare) {
+		d.address(addr)
+	}
+	return d.operations()
+}
+
+func sorted[K comparable](set map[K]struct{}, compare func(a, b K) int) []K {
+	return slices.SortedFunc(maps.Keys(set), compare)
+}
+
+// draft collects the operations of one plan by the phase they belong to.
+type draft struct {
+	planner *Planner
+	request Request
+
+	entriesUp, serversUp, addressesUp       []dataplane.Operation
+	addressesDown, serversDown, entriesDown []dataplane.Operation
+	flows                                   []dataplane.Operation
+}
+
+// operations puts the phases in order. On the way up an address comes last, on the way down it goes first, so that no
+// packet meets a virtual address without its virtual server. Stale flows go when no server takes them any more.
+func (d *draft) operations() []dataplane.Operation {
+	return slices.Concat(d.entriesUp, d.serversUp, d.addressesUp, d.addressesDown, d.serversDown, d.flows, d.entriesDown)
+}
+
+func add(object dataplane.Object) dataplane.Operation {
+	return dataplane.Operation{Verb: dataplane.Add, Object: object}
+}
+
+func edit(object dataplane.Object) dataplane.Operation {
+	return dataplane.Operation{Verb: dataplane.Edit, Object: object}
+}
+
+func remove(object dataplane.Object) dataplane.Operation {
+	return dataplane.Operation{Verb: dataplane.Delete, Object: object}
+}
+
+func (d *draft) entry(key dataplane.Entry) {
+	want, wanted := d.request.Desired.Entry(key)
+	mark, have := d.planner.entries[key]
+	switch {
+	case wanted && (!have || mark != want.Mark):
+		d.entriesUp = append(d.entriesUp, add(want))
+	case !wanted && have && !d.request.AddOnly:
+		d.entriesDown = append(d.entriesDown, remove(key))
+	}
+}
+
+func (d *draft) address(addr netip.Addr) {
+	wanted := d.request.Desired.Address(addr)
+	_, have := d.planner.addresses[addr]
+	switch {
+	case wanted && !have:
+		d.addressesUp = append(d.addressesUp, add(dataplane.Address{Addr: addr}))
+	case !wanted && have && !d.request.AddOnly:
+		d.addressesDown = append(d.addressesDown, remove(dataplane.Address{Addr: addr}))
+	}
+}

@@ -1,0 +1,195 @@
+package plan
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// pool plans one virtual server and its real servers.
+func (d *draft) pool(key dataplane.VirtualServerKey) {
+	want, wanted := d.request.Desired.Pool(key)
+	have := d.planner.pools[key]
+	if !wanted {
+		delete(d.planner.leaving, key)
+		if have != nil && !d.request.AddOnly {
+			d.deletePool(have)
+		}
+		return
+	}
+	switch {
+	case have != nil:
+		d.changePool(want, have)
+	case len(want.RealServers) > 0:
+		d.createPool(want)
+	}
+	d.rememberLeaving(want, have)
+}
+
+// rememberLeaving keeps what the slices say of servers on their way out, and what they last said of servers that have
+// vanished but are still in the kernel (their deletion may fail and be tried again).
+func (d *draft) rememberLeaving(want dataplane.Pool, have *pool) {
+	leaving := want.Leaving
+	for _, addr := range d.planner.leaving[want.Key] {
+		if have == nil || slices.Contains(want.Leaving, addr) || slices.Contains(want.Listed, addr) {
+			continue
+		}
+		if _, ok := have.reals[addr]; ok && !wants(want, addr) {
+			leaving = append(slices.Clip(leaving), addr)
+		}
+	}
+	if len(leaving) == 0 {
+		delete(d.planner.leaving, want.Key)
+		return
+	}
+	d.planner.leaving[want.Key] = leaving
+}
+
+// wants reports whether the real server is a wanted one of the pool.
+func wants(pool dataplane.Pool, addr netip.AddrPort) bool {
+	return slices.ContainsFunc(pool.RealServers, func(r dataplane.RealServer) bool { return r.Addr == addr })
+}
+
+// deletePool removes a virtual server; its real servers go with it.
+func (d *draft) deletePool(have *pool) {
+	d.serversDown = append(d.serversDown, remove(have.server))
+	if !have.server.Key.Protocol.Drains() {
+		for addr := range have.reals {
+			d.forget(have.server.Key, addr)
+		}
+	}
+}
+
+func (d *draft) createPool(want dataplane.Pool) {
+	d.serversUp = append(d.serversUp, add(want.VirtualServer))
+	for _, real := range want.RealServers {
+		d.serversUp = append(d.serversUp, add(dataplane.Member{VirtualServer: want.Key, RealServer: real}))
+	}
+}
+
+// changePool leads from what is there to what is wanted. A virtual server stays while one of its real servers drains.
+func (d *draft) changePool(want dataplane.Pool, have *pool) {
+	var ups []dataplane.Operation
+	wanted := make(map[netip.AddrPort]struct{}, len(want.RealServers))
+	for _, real := range want.RealServers {
+		wanted[real.Addr] = struct{}{}
+		delete(have.unlisted, real.Addr)
+		member := dataplane.Member{VirtualServer: want.Key, RealServer: real}
+		if now, ok := have.reals[real.Addr]; !ok {
+			ups = append(ups, add(member))
+		} else if now != real {
+			ups = append(ups, edit(member)) // in place: its connections go on
+		}
+	}
+	var downs []dataplane.Operation
+	kept := len(want.RealServers)
+	if !d.request.AddOnly {
+		var left int
+		downs, left = d.leave(want, have, wanted)
+		kept += left
+	} else {
+		kept += len(have.reals)
+	}
+	if kept == 0 && !d.request.AddOnly {
+		d.serversDown = append(d.serversDown, remove(have.server)) // takes its real servers along
+		return
+	}
+	if have.server != want.VirtualServer {
+		d.serversUp = append(d.serversUp, edit(want.VirtualServer))
+	}
+	d.serversUp = append(d.serversUp, ups...)
+	d.serversDown = append(d.serversDown, downs...)
+}
+
+// leave plans the real servers that are no longer wanted and returns how many of them stay for now.
+func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort]struct{}) (downs []dataplane.Operation, stay int) {
+	for _, addr := range sorted(keysOf(have.reals), netip.AddrPort.Compare) {
+		if _, ok := wanted[addr]; ok {
+			continue
+		}
+		real := have.reals[addr]
+		member := dataplane.Member{VirtualServer: want.Key, RealServer: real}
+		if !d.drains(want, have, addr) {
+			downs = append(downs, remove(member))
+			d.forget(want.Key, addr)
+			continue
+		}
+		stay++
+		if real.Weight != 0 {
+			member.Weight = 0
+			downs = append(downs, edit(member))
+		}
+	}
+	return downs, stay
+}
+
+func keysOf[K comparable, V any](m map[K]V) map[K]struct{} {
+	set := make(map[K]struct{}, len(m))
+	for key := range m {
+		set[key] = struct{}{}
+	}
+	return set
+}
+
+// drains reports whether a real server that is not wanted stays, with weight 0, for the connections it has.
+func (d *draft) drains(want dataplane.Pool, have *pool, addr netip.AddrPort) bool {
+	if !want.Key.Protocol.Drains() && want.Key.Mark == 0 {
+		return false
+	}
+	if d.request.Ended != nil && have.reals[addr].Weight == 0 && d.request.Ended(want.Key, addr) {
+		return false
+	}
+	if slices.Contains(want.Listed, addr) {
+		delete(have.unlisted, addr)
+		return true
+	}
+	if slices.Contains(d.planner.leaving[want.Key], addr) {
+		return false // it was terminating or not serving, and has vanished: gone
+	}
+	since, counting := have.unlisted[addr]
+	if !counting {
+		if have.unlisted == nil {
+			have.unlisted = make(map[netip.AddrPort]time.Time)
+		}
+		have.unlisted[addr] = d.request.Now
+		return true
+	}
+	return d.request.Now.Sub(since) < d.planner.options.DrainTimeout
+}
+
+// forget plans the removal of conntrack entries that would go on sending packets to a deleted UDP or SCTP real server.
+func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
+	if !key.Protocol.Drains() && key.Mark == 0 {
+		d.flows = append(d.flows, remove(dataplane.Flows{VirtualServer: key, RealServer: addr}))
+	}
+}
+
+// Draining returns the virtual servers that have a draining real server: one with weight 0 that is not wanted.
+func (p *Planner) Draining(desired Desired) []dataplane.VirtualServerKey {
+	var draining []dataplane.VirtualServerKey
+	for key := range p.weightless {
+		if p.drainsIn(key, desired) {
+			draining = append(draining, key)
+		} else {
+			delete(p.weightless, key)
+		}
+	}
+	slices.SortFunc(draining, dataplane.VirtualServerKey.Compare)
+	return draining
+}
+
+func (p *Planner) drainsIn(key dataplane.VirtualServerKey, desired Desired) bool {
+	have := p.pools[key]
+	if have == nil {
+		return false
+	}
+	want, _ := desired.Pool(key)
+	for addr, real := range have.reals {
+		if real.Weight == 0 && !wants(want, addr) {
+			return true
+		}
+	}
+	return false
+}
