@@ -93,14 +93,34 @@ type Node struct {
 // Facts are what the node itself contributes to the meaning of Services.
 type Facts struct {
 	Node          Node
+	Bind          netip.Addr   // bindAddress: the node's IP in its family, whatever the Node object says; zero for none
 	Local         []netip.Addr // addresses of the node's interfaces, kube-ipvs0 apart
-	NodePortAddrs []netip.Addr // those of Local on which NodePorts are served
+	OtherNodes    []netip.Addr // addresses of the other Nodes as far as known, sorted
+	NodePortAddrs []netip.Addr // those of Local on which NodePorts are served: NodePortAddresses.Select
 	Families      []dataplane.Family
 }
 
 // Options are the settings that shape what Services become in the kernel. Fixed for the life of the process.
 type Options struct {
-	Scheduler string
+	Scheduler  string // kernel name of the scheduler, for example "rr"
+	NoFallback bool   // leave out the fall-back flag of the sh and mh schedulers
+	Masquerade Masquerade
+}
+
+// Masquerade says which traffic leaves with an address of the node as its source.
+type Masquerade struct {
+	All   bool     // masqueradeAll: everything sent to a ClusterIP
+	Mark  uint32   // the packet mark that asks for it, one bit; 0 for DefaultMark
+	Local Detector // what counts as traffic of this node's own pods; zero for unknown
+}
+
+// DefaultMark is the packet mark for a masqueradeBit of 14, the default.
+const DefaultMark = 1 << 14
+
+// Detector tells traffic of this node's own pods from other traffic, by one of its fields.
+type Detector struct {
+	CIDRs     []netip.Prefix // pod addresses; the first of each family counts
+	Interface string         // name of the interface the packets come in by; a trailing "+" makes it a prefix
 }
 
 // Problem is something in an object that cannot be used. The rest of the object, and all other objects, go on.
