@@ -130,3 +130,18 @@ func (d *draft) address(addr netip.Addr) {
 		d.addressesDown = append(d.addressesDown, remove(dataplane.Address{Addr: addr}))
 	}
 }
+
+// Keys returns the key of everything in the confirmed state.
+func (p *Planner) Keys() dataplane.Keys {
+	keys := dataplane.NewKeys()
+	for key := range p.pools {
+		keys.VirtualServers[key] = struct{}{}
+	}
+	for addr := range p.addresses {
+		keys.Addresses[addr] = struct{}{}
+	}
+	for key := range p.entries {
+		keys.Entries[key] = struct{}{}
+	}
+	return keys
+}

@@ -166,6 +166,9 @@ func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
 	}
 }
 
+// MayDrain reports whether Draining is worth asking: some real server has had weight 0 since it was asked last.
+func (p *Planner) MayDrain() bool { return len(p.weightless) > 0 }
+
 // Draining returns the virtual servers that have a draining real server: one with weight 0 that is not wanted.
 func (p *Planner) Draining(desired Desired) []dataplane.VirtualServerKey {
 	var draining []dataplane.VirtualServerKey

@@ -1,0 +1,74 @@
+package reconcile
+
+import (
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/service"
+)
+
+// Observer is told what the reconciler does. Its methods are called from the reconciler's goroutine, except Queued and
+// Problems, which sources call; they must not block.
+type Observer interface {
+	// Queued: a change arrived that the next round will apply.
+	Queued(at time.Time)
+	// RoundDone: a round ended. The kernel answered, whatever became of single operations.
+	RoundDone(Round)
+	// StepFailed: the foundation, a snapshot or the node's addresses could not be had; it will be tried again.
+	StepFailed(step Step, err error)
+	// Audited: the whole kernel was compared with the whole desired state.
+	Audited(Audit)
+	// Problems replaces what is known to be wrong with an object; none clears it.
+	Problems(object string, problems []service.Problem)
+	// NodeChanged: the node's own object changed.
+	NodeChanged(service.Node)
+}
+
+// Step is a part of the reconciler's work that concerns the whole node.
+type Step string
+
+// The steps.
+const (
+	StepSubscribe  Step = "subscribe"
+	StepFoundation Step = "foundation"
+	StepSnapshot   Step = "snapshot"
+	StepAddresses  Step = "node addresses"
+	StepDrain      Step = "drain"
+)
+
+// Round is the report of one round.
+type Round struct {
+	Started    time.Time
+	Duration   time.Duration
+	Services   int // translated
+	Operations []dataplane.Operation
+	Failures   []Failure
+	// Waiting is the number of objects whose operations failed and will be tried again.
+	Waiting int
+	// Triggered are the times at which the endpoint changes that this round applied were made, where known.
+	Triggered []time.Time
+	// Complete: every source has delivered everything, and deletions are allowed.
+	Complete bool
+}
+
+// Failure is an operation that did not succeed.
+type Failure struct {
+	Operation dataplane.Operation
+	Err       error
+}
+
+// Error names the operation as the command an operator would type, and the reason.
+func (f Failure) Error() string { return f.Operation.String() + ": " + f.Err.Error() }
+
+// Unwrap returns the reason.
+func (f Failure) Unwrap() error { return f.Err }
+
+// Audit is the report of one comparison of the whole kernel with the whole desired state.
+type Audit struct {
+	At       time.Time
+	Duration time.Duration
+	// Repaired are the parts of the foundation (device, sets, rules) that had to be put right.
+	Repaired []string
+	// Drifted is the number of objects that somebody else had changed.
+	Drifted int
+}

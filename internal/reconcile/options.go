@@ -1,0 +1,43 @@
+package reconcile
+
+import (
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/service"
+)
+
+// Options are fixed for the life of a Reconciler.
+type Options struct {
+	Families []dataplane.Family
+	// Service shapes what Services become; NodePorts selects the addresses that NodePorts are served on.
+	Service   service.Options
+	NodePorts service.NodePortAddresses
+	// NodeName seeds what differs from node to node until a Node object arrives.
+	NodeName string
+	// AuditPeriod is the time between two comparisons of the whole kernel with the whole desired state.
+	AuditPeriod time.Duration
+	// MinPeriod is the least time between the starts of two rounds; 0 for none.
+	MinPeriod time.Duration
+	// DrainTimeout bounds how long a real server drains that no slice lists any more.
+	DrainTimeout time.Duration
+	// Ours says whether a virtual server found in the kernel may be deleted when nothing wants it.
+	Ours  func(dataplane.VirtualServerKey) bool
+	Clock clock.Clock
+}
+
+// drainPeriod is how often the connections of draining real servers are counted.
+const drainPeriod = time.Second
+
+// Backoff of operations and steps that failed: doubled with each failure in a row.
+const (
+	backoffFirst = 50 * time.Millisecond
+	backoffMost  = time.Minute
+)
+
+// backoff returns how long to wait after the given number of failures in a row, at least one.
+func backoff(failures int) time.Duration {
+	return min(backoffFirst<<min(failures-1, 20), backoffMost)
+}

@@ -1,0 +1,205 @@
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel"
+	"kube-ipvs-proxy/internal/ledger"
+	"kube-ipvs-proxy/internal/plan"
+	"kube-ipvs-proxy/internal/service"
+	"kube-ipvs-proxy/internal/translate"
+)
+
+// Reconciler keeps one kernel equal to what its sources say. Create it with New, add sources, then Run it once.
+type Reconciler struct {
+	kernel   kernel.Kernel
+	options  Options
+	observer Observer
+	inbox    *inbox
+	wake     chan struct{}
+	loop     loop
+}
+
+// loop is the state that only Run's goroutine touches.
+type loop struct {
+	facts   service.Facts
+	ledger  *ledger.Ledger
+	planner *plan.Planner
+	retries *retries
+	// pending are keys that the next round has to look at, besides those that translating yields.
+	pending dataplane.Keys
+	// owed are operations without a key of their own (stale flows) that failed.
+	owed []dataplane.Operation
+	// counted are the connections of draining real servers, if the next round is to use them.
+	counted map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
+	status  status
+	started time.Time // of the last round
+}
+
+// status is what concerns the whole node: steps that are due, and what has been reached since the start.
+type status struct {
+	foundation, snapshot, addresses, drain step
+
+	audit    time.Time // when the next one is due
+	adopted  bool      // a snapshot has been adopted
+	located  bool      // the node's addresses have been read
+	newFacts bool      // the node's own objects have to be translated
+	complete bool      // every source is, and all of it has been translated: deletions are allowed
+}
+
+// New returns a Reconciler of the given kernel. The observer hears of everything.
+func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
+	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1)}
+	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
+	r.loop = loop{
+		ledger:  ledger.New(),
+		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
+		retries: newRetries(),
+		pending: dataplane.NewKeys(),
+	}
+	return r
+}
+
+// Source adds an origin of objects and returns where it delivers them. Its objects count once it has completed each of
+// the parts. Every source must be added before Run.
+func (r *Reconciler) Source(name string, parts ...string) service.Sink {
+	s := &source{inbox: r.inbox, name: name, catalog: service.NewCatalog(), awaited: make(map[string]struct{}),
+		dirty: make(map[service.Name]struct{})}
+	for _, part := range parts {
+		s.awaited[part] = struct{}{}
+	}
+	r.inbox.sources = append(r.inbox.sources, s)
+	return s
+}
+
+// changed wakes the loop; it is called when a source has delivered something that counts.
+func (r *Reconciler) changed() {
+	r.observer.Queued(r.options.Clock.Now())
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until the context ends. Nothing is removed from the kernel when it does: the next process adopts it.
+func (r *Reconciler) Run(ctx context.Context) {
+	events := r.subscribe(ctx)
+	now := r.options.Clock.Now()
+	r.loop.status.foundation.request(now)
+	r.loop.status.snapshot.request(now)
+	r.loop.status.addresses.request(now)
+	for ctx.Err() == nil {
+		timer := r.options.Clock.NewTimer(r.work(ctx))
+		select {
+		case <-ctx.Done():
+		case <-r.wake:
+		case <-timer.C():
+		case event, ok := <-events:
+			if !ok {
+				events = r.subscribe(ctx)
+				event = dataplane.Event{Kind: dataplane.Overrun}
+			}
+			r.observe(event)
+		}
+		timer.Stop()
+	}
+}
+
+// subscribe asks for kernel events. Without them the audit finds what changed, only later; so a failure is reported and
+// is not fatal.
+func (r *Reconciler) subscribe(ctx context.Context) <-chan dataplane.Event {
+	events, err := r.kernel.Subscribe(ctx)
+	if err != nil {
+		r.observer.StepFailed(StepSubscribe, err)
+		return nil
+	}
+	return events
+}
+
+// observe takes note of a change that somebody made to addresses, so that the next round repairs it.
+func (r *Reconciler) observe(event dataplane.Event) {
+	now, l := r.options.Clock.Now(), &r.loop
+	switch event.Kind {
+	case dataplane.BoundAddressAdded, dataplane.BoundAddressRemoved:
+		l.planner.ObserveAddress(event.Addr, event.Kind == dataplane.BoundAddressAdded)
+		l.pending.Addresses[event.Addr] = struct{}{}
+	case dataplane.DeviceRemoved:
+		l.pending.Merge(l.planner.ObserveDeviceGone())
+		l.status.foundation.request(now)
+	case dataplane.NodeAddressesChanged:
+		l.status.addresses.request(now)
+	case dataplane.Overrun:
+		l.status.addresses.request(now)
+		l.status.foundation.request(now)
+		l.status.snapshot.request(now)
+	}
+}
+
+// work does everything that is due and returns for how long there is nothing more to do.
+func (r *Reconciler) work(ctx context.Context) time.Duration {
+	r.prepare(ctx)
+	if !r.loop.status.adopted || !r.loop.status.located {
+		return r.untilNext()
+	}
+	if wait := r.loop.started.Add(r.options.MinPeriod).Sub(r.options.Clock.Now()); wait > 0 {
+		return wait
+	}
+	for r.round(ctx) && ctx.Err() == nil {
+	}
+	return r.untilNext()
+}
+
+// prepare does what is due of the steps that concern the whole node.
+func (r *Reconciler) prepare(ctx context.Context) {
+	status, clock := &r.loop.status, r.options.Clock
+	if status.adopted && !clock.Now().Before(status.audit) {
+		status.foundation.request(clock.Now())
+		status.snapshot.request(clock.Now())
+	}
+	var repaired []string
+	if status.foundation.isDue(clock.Now()) {
+		repaired = r.ensureFoundation(ctx)
+	}
+	if status.addresses.isDue(clock.Now()) {
+		r.readAddresses(ctx)
+	}
+	if status.snapshot.isDue(clock.Now()) {
+		r.adoptSnapshot(ctx, repaired)
+	}
+	if status.drain.isDue(clock.Now()) {
+		r.countDrains(ctx)
+	}
+}
+
+// untilNext returns the time until the earliest thing that is due.
+func (r *Reconciler) untilNext() time.Duration {
+	s := &r.loop.status
+	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
+	for _, step := range []*step{&s.foundation, &s.snapshot, &s.addresses, &s.drain} {
+		if step.waiting && step.due.Before(next) {
+			next = step.due
+		}
+	}
+	if s.adopted && s.audit.Before(next) {
+		next = s.audit
+	}
+	if at, any := r.loop.retries.next(); any && at.Before(next) {
+		next = at
+	}
+	if soon := r.options.Clock.Now().Add(drainPeriod); len(r.loop.owed) > 0 && soon.Before(next) {
+		next = soon
+	}
+	return max(next.Sub(r.options.Clock.Now()), 0)
+}
+
+// foundation describes the static part of the data plane.
+func (r *Reconciler) foundation() kernel.Foundation {
+	f := kernel.Foundation{Sets: translate.Sets(r.options.Families)}
+	for _, family := range r.options.Families {
+		f.Rulesets = append(f.Rulesets, translate.Rules(family, r.options.Service))
+	}
+	return f
+}

@@ -1,0 +1,98 @@
+package reconcile
+
+import (
+	"net/netip"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// retries remembers the objects whose operations failed, each with a backoff of its own.
+type retries struct {
+	objects map[any]attempt // by VirtualServerKey, netip.Addr or Entry key
+}
+
+type attempt struct {
+	failures int
+	due      time.Time
+}
+
+func newRetries() *retries { return &retries{objects: make(map[any]attempt)} }
+
+// settle records the outcome of a round: every key that was planned either failed or is done with.
+func (r *retries) settle(planned, failed dataplane.Keys, now time.Time) {
+	settleKind(r, planned.VirtualServers, failed.VirtualServers, now)
+	settleKind(r, planned.Addresses, failed.Addresses, now)
+	settleKind(r, planned.Entries, failed.Entries, now)
+}
+
+func settleKind[K comparable](r *retries, planned, failed map[K]struct{}, now time.Time) {
+	for key := range failed {
+		failures := r.objects[key].failures + 1
+		r.objects[key] = attempt{failures, now.Add(backoff(failures))}
+	}
+	if len(r.objects) == 0 {
+		return
+	}
+	for key := range planned {
+		if _, again := failed[key]; !again {
+			delete(r.objects, key)
+		}
+	}
+}
+
+// due adds the keys whose time has come to keys.
+func (r *retries) due(now time.Time, keys dataplane.Keys) {
+	for key, attempt := range r.objects {
+		if attempt.due.After(now) {
+			continue
+		}
+		switch k := key.(type) {
+		case dataplane.VirtualServerKey:
+			keys.VirtualServers[k] = struct{}{}
+		case netip.Addr:
+			keys.Addresses[k] = struct{}{}
+		case dataplane.Entry:
+			keys.Entries[k] = struct{}{}
+		}
+	}
+}
+
+// next returns when the earliest retry is due.
+func (r *retries) next() (at time.Time, any bool) {
+	for _, attempt := range r.objects {
+		if !any || attempt.due.Before(at) {
+			at, any = attempt.due, true
+		}
+	}
+	return at, any
+}
+
+// step is a piece of work on the whole node: it is due at a time, and is repeated with a backoff while it fails.
+type step struct {
+	due      time.Time
+	waiting  bool
+	failures int
+}
+
+// request makes the step due at once, unless it is backing off after a failure.
+func (s *step) request(now time.Time) {
+	if s.failures == 0 {
+		s.due, s.waiting = now, true
+	}
+}
+
+// at makes the step due at the given time.
+func (s *step) at(due time.Time) { s.due, s.waiting = due, true }
+
+func (s *step) isDue(now time.Time) bool { return s.waiting && !s.due.After(now) }
+
+// done records the outcome and schedules a repetition after a failure.
+func (s *step) done(now time.Time, err error) {
+	if err == nil {
+		s.failures, s.waiting = 0, false
+		return
+	}
+	s.failures++
+	s.at(now.Add(backoff(s.failures)))
+}

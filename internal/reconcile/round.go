@@ -1,0 +1,131 @@
+package reconcile
+
+import (
+	"context"
+	"net/netip"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/ledger"
+	"kube-ipvs-proxy/internal/plan"
+	"kube-ipvs-proxy/internal/service"
+	"kube-ipvs-proxy/internal/translate"
+)
+
+// urgent Services are applied in a round before all others: the rest of the node depends on them.
+func urgent(name service.Name) bool {
+	return name == service.Name{Namespace: "default", Name: "kubernetes"} ||
+		name.Namespace == "kube-system" && (name.Name == "kube-dns" || name.Name == "coredns")
+}
+
+// round brings everything that is due to the kernel, and reports whether there is more to do at once.
+func (r *Reconciler) round(ctx context.Context) bool {
+	l := &r.loop
+	l.started = r.options.Clock.Now()
+	var first func(service.Name) bool
+	if !l.status.complete {
+		first = urgent
+	}
+	d := r.inbox.fetch(first)
+	if d.nodeDirty && r.nodeChanged(d.node) {
+		d.more = true // the Services that were not fetched just now mean something else, too
+	}
+	keys := r.translate(d)
+	keys.Merge(l.pending)
+	l.pending = dataplane.NewKeys()
+	l.retries.due(l.started, keys)
+	if !l.status.complete && d.complete && !d.more {
+		l.status.complete = true
+		keys.Merge(l.planner.Keys()) // from now on, what nothing wants may go
+	}
+	round := r.apply(ctx, keys)
+	round.Started, round.Services, round.Triggered = l.started, len(d.services), d.triggered
+	round.Duration = r.options.Clock.Since(l.started)
+	r.observer.RoundDone(round)
+	return d.more
+}
+
+// nodeChanged takes over what the Node object says and reports whether Services mean something else now.
+func (r *Reconciler) nodeChanged(node service.Node) bool {
+	r.observer.NodeChanged(node)
+	before := r.loop.facts.Node
+	r.loop.facts.Node = node
+	if sameFacts(before, node) {
+		return false
+	}
+	r.factsChanged()
+	return true
+}
+
+// translate turns the delivered Services into desired objects and returns the keys that changed.
+func (r *Reconciler) translate(d delivery) dataplane.Keys {
+	l, keys := &r.loop, dataplane.NewKeys()
+	if l.status.newFacts {
+		l.ledger.Replace(ledger.Owner{Name: "node"}, translate.Node(l.facts, r.options.Service), keys)
+		l.status.newFacts = false
+	}
+	for _, dirty := range d.services {
+		owner := ledger.Owner{Name: dirty.source + ":" + dirty.name.String()}
+		var objects dataplane.Objects
+		if dirty.exists {
+			owner.Created = dirty.view.Service.Created
+			var problems []service.Problem
+			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service)
+			r.observer.Problems(translated(dirty.name), problems)
+		} else {
+			r.observer.Problems(translated(dirty.name), nil)
+		}
+		l.ledger.Replace(owner, objects, keys)
+	}
+	return keys
+}
+
+// translated names the object that problems found while translating are filed under, apart from those that the source
+// found in the object itself.
+func translated(name service.Name) string { return "Service " + name.String() + " on this node" }
+
+// apply plans the keys, has the kernel carry the operations out, and takes note of each result.
+func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
+	l := &r.loop
+	operations := l.planner.Plan(plan.Request{Keys: keys, Desired: l.ledger, Now: r.options.Clock.Now(),
+		AddOnly: !l.status.complete, Ended: l.ended()})
+	operations = append(operations, l.owed...)
+	l.owed, l.counted = nil, nil
+	round := Round{Operations: operations, Complete: l.status.complete}
+	failed := dataplane.NewKeys()
+	if len(operations) > 0 {
+		for i, err := range r.kernel.Apply(ctx, operations) {
+			l.planner.Confirm(operations[i], err)
+			if err == nil {
+				continue
+			}
+			round.Failures = append(round.Failures, Failure{operations[i], err})
+			failed.AddOf(operations[i].Object)
+			if _, flows := operations[i].Object.(dataplane.Flows); flows {
+				l.owed = append(l.owed, operations[i])
+			}
+		}
+	}
+	now := r.options.Clock.Now()
+	l.retries.settle(keys, failed, now)
+	round.Waiting = len(l.retries.objects) + len(l.owed)
+	if !l.status.drain.waiting && l.planner.MayDrain() {
+		l.status.drain.at(now.Add(drainPeriod))
+	}
+	return round
+}
+
+// ended tells the planner which draining real servers have no connections any more, if they were counted just now.
+func (l *loop) ended() func(dataplane.VirtualServerKey, netip.AddrPort) bool {
+	if l.counted == nil {
+		return nil
+	}
+	counted := l.counted
+	return func(key dataplane.VirtualServerKey, addr netip.AddrPort) bool {
+		server, known := counted[key]
+		if !known {
+			return false
+		}
+		connections, known := server[addr]
+		return known && connections == 0
+	}
+}
