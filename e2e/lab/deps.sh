@@ -3,7 +3,7 @@
 # Says nothing when everything is there. Run it as root: `make lab-deps`.
 set -eu
 
-wanted="qemu-system-x86 qemu-system-common kmod ipvsadm ipset iptables nftables conntrack
+wanted="qemu-system-x86 qemu-system-common kmod zstd xz-utils ipvsadm ipset iptables nftables conntrack
 	iproute2 iputils-ping procps tcpdump strace curl ca-certificates git gcc libc6-dev"
 
 have() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }

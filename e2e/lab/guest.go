@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +15,8 @@ const (
 	guestPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// layersDir is where the overlay is put together, in the machine's own devtmpfs.
 	layersDir = "/dev/lab"
+	// sharedDir is where the host's files are mounted a second time, to bind the shared ones from.
+	sharedDir = "/dev/shared"
 	openFiles = 1 << 20
 )
 
@@ -68,9 +68,12 @@ func prepareGuest(dir string, spec guestSpec) error {
 	if err := os.Setenv("PATH", guestPath); err != nil {
 		return err
 	}
-	out, err := exec.Command("modprobe", "-d", spec.KernelTree, "-a", "overlay", "virtio_net").CombinedOutput()
+	modules, err := openModules(spec.KernelTree, spec.Without)
 	if err != nil {
-		return fmt.Errorf("modprobe overlay virtio_net: %w: %s", err, out)
+		return err
+	}
+	if err := modules.load("overlay"); err != nil {
+		return err
 	}
 	if err := enterOverlay(spec.Shares); err != nil {
 		return err
@@ -78,9 +81,8 @@ func prepareGuest(dir string, spec guestSpec) error {
 	if err := configureModules(spec); err != nil {
 		return err
 	}
-	loadModules(labModules(), spec.Without)
-	if !slices.Contains(spec.Without, "ip_vs") && !hasModule("ip_vs") {
-		return errors.New("module ip_vs did not load: see the console log")
+	if err := modules.load(guestModules(spec)...); err != nil {
+		return err
 	}
 	limit := unix.Rlimit{Cur: openFiles, Max: openFiles}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -108,11 +110,16 @@ func enterOverlay(shares []string) error {
 	if err := unix.Mount("overlay", root, "overlay", 0, layers); err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
-	if err := mountAll(root, append(kernelMounts(), scratchMounts()...)); err != nil {
+	mounts := append(kernelMounts(), scratchMounts()...)
+	if len(shares) > 0 {
+		mounts = append(mounts, mount{sharedTag, sharedDir, "virtiofs", 0, ""})
+	}
+	// The machine has one /dev, so the mount point of the shared files is there, too.
+	if err := mountAll(root, mounts); err != nil {
 		return err
 	}
 	for _, dir := range shares {
-		if err := mountAll(root, []mount{{dir, dir, "", unix.MS_BIND, ""}}); err != nil {
+		if err := mountAll(root, []mount{{root + sharedDir + dir, dir, "", unix.MS_BIND, ""}}); err != nil {
 			return err
 		}
 	}
@@ -141,11 +148,10 @@ func scratchMounts() []mount {
 // configureModules puts the kernel's modules where modprobe looks, whoever starts it: the kernel itself,
 // ipvsadm, the command. An install line that fails stands for a module that does not exist.
 func configureModules(spec guestSpec) error {
-	var uname unix.Utsname
-	if err := unix.Uname(&uname); err != nil {
+	version, err := kernelRelease()
+	if err != nil {
 		return err
 	}
-	version := unix.ByteSliceToString(uname.Release[:])
 	if err := os.MkdirAll("/lib/modules", 0o755); err != nil {
 		return err
 	}

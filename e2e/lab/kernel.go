@@ -19,6 +19,9 @@ const kernelPackage = `^linux-image-([0-9]+\.[0-9]+\.[0-9]+\S*)-cloud-amd64(-uns
 
 const kernelSearch = `^linux-image-.*-cloud-amd64`
 
+// unfinished begins the names of directories in which a kernel is being made ready.
+const unfinished = ".unfinished-"
+
 var errNoKernel = errors.New("no linux-image-*-cloud-amd64 package in apt's lists: " +
 	"unpack a kernel with virtiofs built in (dpkg -x) and name the directory with -kernel, or run with -native")
 
@@ -43,7 +46,20 @@ func openKernel(tree string) (kernel, error) {
 	if _, err := os.Stat(modules); err != nil {
 		return kernel{}, fmt.Errorf("kernel modules: %w: run depmod -b %s %s", err, tree, version)
 	}
-	return kernel{tree: tree, version: version, image: images[0]}, nil
+	k := kernel{tree: tree, version: version, image: images[0]}
+	if unpacked := unpackedImage(tree, version); isFile(unpacked) {
+		k.image = unpacked
+	}
+	return k, nil
+}
+
+func unpackedImage(tree, version string) string {
+	return filepath.Join(tree, "boot", "vmlinux-"+version)
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // ensureKernel returns the newest kernel of the cache; it fetches one if there is none.
@@ -57,6 +73,9 @@ func ensureKernel(cache string) (kernel, error) {
 		return kernel{}, err
 	}
 	defer lock.release()
+	if err := removeUnfinished(dir); err != nil {
+		return kernel{}, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return kernel{}, err
@@ -71,10 +90,24 @@ func ensureKernel(cache string) (kernel, error) {
 	return fetchKernel(dir)
 }
 
+// removeUnfinished removes what killed set-ups left behind; the caller holds the lock.
+func removeUnfinished(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, unfinished+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fetchKernel downloads and unpacks the newest kernel package below dir. Nothing shows under its final
 // name before it is whole.
 func fetchKernel(dir string) (kernel, error) {
-	work, err := os.MkdirTemp(dir, ".unfinished-")
+	work, err := os.MkdirTemp(dir, unfinished)
 	if err != nil {
 		return kernel{}, err
 	}
@@ -94,7 +127,12 @@ func fetchKernel(dir string) (kernel, error) {
 	if err := prepareModules(tree); err != nil {
 		return kernel{}, err
 	}
-	if _, err := openKernel(tree); err != nil {
+	k, err := openKernel(tree)
+	if err != nil {
+		return kernel{}, err
+	}
+	err = unpackKernel(k.image, unpackedImage(tree, k.version))
+	if err != nil && !errors.Is(err, errNotUnpackable) {
 		return kernel{}, err
 	}
 	if err := os.Rename(tree, filepath.Join(dir, name)); err != nil {
@@ -203,6 +241,7 @@ func numbers(text string) []int {
 func command(dir, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
+	cmd.SysProcAttr = dieWithParent()
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -27,7 +27,7 @@ const killDelay = 5 * time.Second
 // runNative runs the command on the host's kernel in namespaces of its own, and returns its exit status.
 // It must be called on a locked thread, whose network namespace it changes for good.
 func runNative(opt options) (int, error) {
-	loadModules(labModules(), nil)
+	loadModules(labModules())
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return 0, fmt.Errorf("make a network namespace: %w", err)
 	}

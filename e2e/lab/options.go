@@ -41,6 +41,7 @@ type vmOptions struct {
 	jobs      int    // virtual machines of one cache directory that may run at once
 	kernel    string // unpacked kernel package; "" to fetch one
 	accel     string // QEMU accelerator
+	preload   bool   // load every module that may be needed before the command starts
 }
 
 const usageText = `Usage: lab [flags] COMMAND [ARG...]
@@ -115,6 +116,7 @@ func defineFlags(set *flag.FlagSet, opt *options, env *environment) *listFlags {
 	set.IntVar(&opt.vm.jobs, "jobs", env.integer("LAB_JOBS", max(1, runtime.NumCPU()/2)), "virtual machines that may run at once")
 	set.StringVar(&opt.vm.kernel, "kernel", env.text("LAB_KERNEL", ""), "`DIR`: unpacked kernel package (boot/, lib/modules/) instead of Debian's newest")
 	set.StringVar(&opt.vm.accel, "accel", env.text("LAB_ACCEL", "tcg"), "QEMU accelerator, tcg or kvm")
+	set.BoolVar(&opt.vm.preload, "preload", false, "load every module beforehand (3 s) instead of on demand, for measurements")
 	return lists
 }
 

@@ -119,6 +119,10 @@ func (s *session) receive() (int, error) {
 		default:
 			return 0, fmt.Errorf("unknown frame %q from the virtual machine", kind)
 		}
+		if errors.Is(err, syscall.EPIPE) {
+			// Nobody reads any more, which would have ended a command on the host like this.
+			return exitSignalShift + int(syscall.SIGPIPE), nil
+		}
 		if err != nil {
 			return 0, fmt.Errorf("pass output on: %w", err)
 		}

@@ -18,6 +18,7 @@ type guestSpec struct {
 	Dir        string   // working directory of the command
 	Shares     []string // directories mounted straight from the host, parents first
 	Without    []string // modules that must not load
+	Preload    bool     // load everything beforehand instead of on demand
 	Forward    []int    // ports of 127.0.0.1 that lead to the host
 	KernelTree string   // unpacked kernel package
 	OneOutput  bool     // standard output and error are one file on the host: keep their order

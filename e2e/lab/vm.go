@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,7 +23,6 @@ func runVM(opt options) (int, error) {
 	if runtime.GOARCH != "amd64" {
 		return 0, fmt.Errorf("no virtual machine for %s: run with -native on a kernel that has ip_vs and dummy", runtime.GOARCH)
 	}
-	signals := catchSignals()
 	workDir, err := os.Getwd()
 	if err != nil {
 		return 0, err
@@ -47,6 +47,10 @@ func runVM(opt options) (int, error) {
 	if m.console, err = newConsoleLog(cache, time.Now()); err != nil {
 		return 0, err
 	}
+	// Until here a signal ends lab at once, as it should.
+	signals := catchSignals()
+	// Writing to a closed pipe has to be an error, so that the machine is stopped in order.
+	signal.Ignore(syscall.SIGPIPE)
 	status, err := m.run(signals)
 	m.settleConsole(status, err)
 	return status, err
@@ -72,7 +76,7 @@ type machine struct {
 	console string // path of the kernel's console log
 	dir     string // sockets and specification
 	qemu    *child
-	fs      *child
+	servers []*child
 }
 
 // run starts the machine, talks to it until the command has ended, and leaves no process and no socket.
@@ -136,7 +140,7 @@ func (m *machine) writeFiles() error {
 		return err
 	}
 	spec := guestSpec{
-		Dir: m.workDir, Shares: shares, Without: m.opt.without, Forward: m.opt.forward,
+		Dir: m.workDir, Shares: shares, Without: m.opt.without, Preload: m.opt.vm.preload, Forward: m.opt.forward,
 		KernelTree: m.kernel.tree, OneOutput: sameFile(os.Stdout, os.Stderr), Hostname: labHostname,
 	}
 	return writeSpec(m.dir, spec, m.opt.command, withLabVariable(os.Environ(), modeVM))
@@ -157,7 +161,19 @@ func (m *machine) start() error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(m.dir, fsSocket), Net: "unix"})
+	for _, tag := range []string{rootTag, sharedTag} {
+		if err := m.serveFiles(virtiofsd, tag); err != nil {
+			return err
+		}
+	}
+	m.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, qemu, qemuArgs(m.opt, m.kernel, m.dir, m.console)...)
+	return err
+}
+
+// serveFiles starts a virtiofsd, with its listening socket open so that QEMU need not wait for it.
+func (m *machine) serveFiles(virtiofsd, tag string) error {
+	address := &net.UnixAddr{Name: filepath.Join(m.dir, socketName(tag)), Net: "unix"}
+	listener, err := net.ListenUnix("unix", address)
 	if err != nil {
 		return err
 	}
@@ -168,11 +184,12 @@ func (m *machine) start() error {
 		return err
 	}
 	defer socket.Close()
-	if m.fs, err = startChild(filepath.Join(m.dir, fsLog), socket, virtiofsd, virtiofsdArgs()...); err != nil {
+	server, err := startChild(filepath.Join(m.dir, tag+".log"), socket, virtiofsd, virtiofsdArgs(tag)...)
+	if err != nil {
 		return err
 	}
-	m.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, qemu, qemuArgs(m.opt, m.kernel, m.dir, m.console)...)
-	return err
+	m.servers = append(m.servers, server)
+	return nil
 }
 
 // accept waits for QEMU to open the port, which it does before the machine runs.
@@ -197,16 +214,17 @@ func (m *machine) accept(port net.Listener) (net.Conn, error) {
 }
 
 func (m *machine) stop() {
-	for _, c := range []*child{m.qemu, m.fs} {
-		if c != nil {
-			c.stop()
-		}
+	if m.qemu != nil {
+		m.qemu.stop()
+	}
+	for _, server := range m.servers {
+		server.stop()
 	}
 }
 
 // explain adds what QEMU and virtiofsd had to say to an error, and where to read on.
 func (m *machine) explain(err error) error {
-	for _, name := range []string{qemuLog, fsLog} {
+	for _, name := range []string{qemuLog, rootTag + ".log", sharedTag + ".log"} {
 		// Without the log the error itself is still worth reporting.
 		if text, readErr := os.ReadFile(filepath.Join(m.dir, name)); readErr == nil && len(text) > 0 {
 			err = fmt.Errorf("%w\n%s: %s", err, name, strings.TrimSpace(lastLines(string(text), 5)))
