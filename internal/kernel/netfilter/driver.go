@@ -1,0 +1,207 @@
+package netfilter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// Ensure makes the chains and jumps of the rule sets, one for each family, exist as described. It executes one
+// iptables-save per family, and one iptables-restore for each table in which something differs. It returns a line for
+// each thing that was repaired, such as "IPv4 table nat: chain KUBE-SERVICES was missing". A family or table that fails
+// does not keep the others from being repaired; the errors are joined.
+func (d *Driver) Ensure(ctx context.Context, rulesets []dataplane.Ruleset) (repaired []string, err error) {
+	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
+		return compare(want, have), nil
+	})
+}
+
+// Remove takes away the jumps and chains of the rule sets and returns a line for each. A chain that a rule of others
+// leads to cannot go: it is emptied, and the error, which wraps dataplane.ErrConflict, names that rule.
+func (d *Driver) Remove(ctx context.Context, rulesets []dataplane.Ruleset) (removed []string, err error) {
+	return d.forEach(ctx, rulesets, removal)
+}
+
+// Retarget makes the rules in the rule sets' chains that refer to one set refer to another, which must exist, so that
+// the first can be destroyed while traffic goes on. The rules of kube-proxy in chains of these names count too. A later
+// Ensure puts the rules right again. When rules of others refer to the set, nothing is changed in that table and the
+// error, which wraps dataplane.ErrConflict, names them. It returns a line for each chain changed.
+func (d *Driver) Retarget(ctx context.Context, rulesets []dataplane.Ruleset, from, to string) (changed []string, err error) {
+	if err := word("set", to); err != nil {
+		return nil, err
+	}
+	reference := regexp.MustCompile(`(--(?:match|map|add|del)-set )` + regexp.QuoteMeta(from) + ` `)
+	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
+		return retargeting(want, have, reference, to)
+	})
+}
+
+// planner decides what to do to one table. It may return a change and an error.
+type planner func(want table, have savedTable) (change, error)
+
+// forEach reads each family once and carries out what the planner decides for each of its tables.
+func (d *Driver) forEach(ctx context.Context, rulesets []dataplane.Ruleset, plan planner) ([]string, error) {
+	var done []string
+	var errs []error
+	for _, rules := range rulesets {
+		lines, err := d.family(ctx, rules, plan)
+		done = append(done, lines...)
+		errs = append(errs, err)
+	}
+	return done, errors.Join(errs...)
+}
+
+func (d *Driver) family(ctx context.Context, rules dataplane.Ruleset, plan planner) ([]string, error) {
+	if err := d.Available(rules.Family); err != nil {
+		return nil, err
+	}
+	tables, err := compile(rules)
+	if err != nil {
+		return nil, err
+	}
+	have, err := d.save(ctx, rules.Family)
+	if err != nil {
+		return nil, err
+	}
+	var done []string
+	var errs []error
+	for _, want := range tables {
+		prefix := fmt.Sprintf("%v table %s", rules.Family, want.name)
+		lines, err := d.table(ctx, rules.Family, want, have[want.name], plan)
+		for _, line := range lines {
+			done = append(done, prefix+": "+line)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", prefix, err))
+		}
+	}
+	return done, errors.Join(errs...)
+}
+
+// table returns what was done even when the planner also had something to complain about.
+func (d *Driver) table(ctx context.Context, family dataplane.Family, want table, have savedTable, plan planner) ([]string, error) {
+	if have.foreign {
+		return nil, fmt.Errorf("it holds rules made with nft(8) that iptables cannot show: %w; move those to a table of their own", dataplane.ErrConflict)
+	}
+	c, err := plan(want, have)
+	if c.empty() {
+		return nil, err
+	}
+	if failed := d.restore(ctx, family, c.text(want.name)); failed != nil {
+		return nil, errors.Join(err, failed)
+	}
+	return c.because, err
+}
+
+// save reads all tables of a family at once.
+func (d *Driver) save(ctx context.Context, family dataplane.Family) (saved, error) {
+	command := Command{Path: d.tools[family].save}
+	text, err := d.execute(ctx, command)
+	if err != nil {
+		return nil, explain(command, err)
+	}
+	have, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", family, err)
+	}
+	return have, nil
+}
+
+// restore commits changes to one table: all of them or none.
+func (d *Driver) restore(ctx context.Context, family dataplane.Family, input string) error {
+	command := Command{
+		Path:  d.tools[family].restore,
+		Args:  []string{"-w", fmt.Sprint(int(d.options.LockWait / time.Second)), "--noflush"},
+		Stdin: input,
+	}
+	if _, err := d.execute(ctx, command); err != nil {
+		return explain(command, err)
+	}
+	return nil
+}
+
+func (d *Driver) execute(ctx context.Context, command Command) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
+	defer cancel()
+	command.Env = []string{"LC_ALL=C", "XTABLES_LOCKFILE=" + d.options.LockFile}
+	d.runs.Add(1)
+	return d.options.Runner.Run(ctx, command)
+}
+
+// removal empties our chains, takes out the jumps to them, then destroys those that nobody else uses.
+func removal(want table, have savedTable) (change, error) {
+	var c change
+	for _, w := range want.jumps {
+		for _, j := range standing(have.chains[w.from], w) {
+			c.remove = append(c.remove, "-D"+strings.TrimPrefix(j.line, "-A"))
+			c.because = append(c.because, fmt.Sprintf("jump %s to %s removed", w.from, w.to))
+		}
+	}
+	var errs []error
+	for _, w := range want.chains {
+		if _, exists := have.chains[w.name]; !exists {
+			continue
+		}
+		c.rewrite(w.name, nil)
+		if user := foreignUser(want, have, w.name); user != "" {
+			c.because = append(c.because, fmt.Sprintf("chain %s emptied", w.name))
+			errs = append(errs, fmt.Errorf("chain %s is emptied but kept, since a rule of others leads to it (%s): %w; delete that rule",
+				w.name, user, dataplane.ErrConflict))
+			continue
+		}
+		c.destroy = append(c.destroy, "-X "+w.name)
+		c.because = append(c.because, fmt.Sprintf("chain %s removed", w.name))
+	}
+	return c, errors.Join(errs...)
+}
+
+// foreignUser returns a rule outside our chains and jumps that leads to the chain.
+func foreignUser(want table, have savedTable, name string) string {
+	for from, rules := range have.others(want) {
+		for _, line := range rules {
+			if leadsTo(line, name) && !isJump(want, from, line, name) {
+				return line
+			}
+		}
+	}
+	return ""
+}
+
+func isJump(want table, from, line, to string) bool {
+	for _, j := range want.jumps {
+		if target, ok := bareJump(line); ok && target == to && j.from == from && j.to == to {
+			return true
+		}
+	}
+	return false
+}
+
+// retargeting rewrites our chains that refer to the set; foreign references forbid any change.
+func retargeting(want table, have savedTable, reference *regexp.Regexp, to string) (change, error) {
+	for _, rules := range have.others(want) {
+		for _, line := range rules {
+			if reference.MatchString(line) {
+				return change{}, fmt.Errorf("a rule of others refers to the set (%s): %w; delete that rule", line, dataplane.ErrConflict)
+			}
+		}
+	}
+	var c change
+	for _, w := range want.chains {
+		rules := have.chains[w.name]
+		if !reference.MatchString(strings.Join(rules, "\n")) {
+			continue
+		}
+		moved := make([]string, len(rules))
+		for i, line := range rules {
+			moved[i] = reference.ReplaceAllString(line, "${1}"+to+" ")
+		}
+		c.rewrite(w.name, moved)
+		c.because = append(c.because, fmt.Sprintf("chain %s refers to %s now", w.name, to))
+	}
+	return c, nil
+}
