@@ -79,7 +79,7 @@ func (n NodePortAddresses) Select(facts Facts) []netip.Addr {
 	for _, family := range facts.Families {
 		prefixes := n.prefixesOf(family, facts)
 		for _, addr := range facts.Local {
-			if !reachable(addr) || dataplane.FamilyOf(addr) != family || addr.IsLoopback() {
+			if !Reachable(addr) || dataplane.FamilyOf(addr) != family || addr.IsLoopback() {
 				continue
 			}
 			if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return selects(p, addr) }) {

@@ -56,7 +56,7 @@ func (v View) Endpoints(port Port) []PortEndpoint {
 			}
 			out = slices.Grow(out, len(s.Endpoints))
 			for i := range s.Endpoints {
-				if e := &s.Endpoints[i]; reachable(e.Addr) {
+				if e := &s.Endpoints[i]; Reachable(e.Addr) {
 					out = append(out, PortEndpoint{e, p.Port})
 				}
 			}
@@ -101,7 +101,8 @@ func (e Endpoint) readiness() int {
 	return rank
 }
 
-// reachable reports whether an address can be a real server's or a virtual server's.
-func reachable(addr netip.Addr) bool {
+// Reachable reports whether an address can be a real server's or a virtual server's: one of a single host, without a zone,
+// and not an IPv4 address in the clothes of an IPv6 one.
+func Reachable(addr netip.Addr) bool {
 	return addr.IsValid() && !addr.Is4In6() && addr.Zone() == "" && !addr.IsUnspecified() && !addr.IsMulticast()
 }
