@@ -1,0 +1,94 @@
+package ipset
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+func TestCodesBecomeTypedErrors(t *testing.T) {
+	for _, c := range []struct {
+		command uint8
+		code    int
+		bitmap  bool
+		want    error
+	}{
+		{cmdAdd, int(unix.ENOENT), false, dataplane.ErrNotExist},
+		{cmdAdd, int(unix.ENOENT), false, unix.ENOENT},
+		{cmdAdd, int(unix.EPERM), false, dataplane.ErrPermission},
+		{cmdAdd, int(unix.EINVAL), false, dataplane.ErrInvalid},
+		{cmdCreate, int(unix.EEXIST), false, dataplane.ErrConflict},
+		{cmdCreate, int(unix.EOPNOTSUPP), false, dataplane.ErrUnavailable},
+		{cmdSwap, int(unix.EBUSY), false, unix.EBUSY},
+		{cmdAdd, int(unix.ENOMEM), false, unix.ENOMEM},
+		{cmdAdd, codeProtocol, false, dataplane.ErrInvalid},
+		{cmdCreate, codeFindType, false, dataplane.ErrUnavailable},
+		{cmdDestroy, codeBusy, false, unix.EBUSY},
+		{cmdRename, codeReferenced, false, unix.EBUSY},
+		{cmdSwap, codeExistSetName2, false, dataplane.ErrNotExist},
+		{cmdRename, codeExistSetName2, false, dataplane.ErrConflict},
+		{cmdSwap, codeTypeMismatch, false, dataplane.ErrConflict},
+		{cmdAdd, codeInvalidCIDR, false, dataplane.ErrInvalid},
+		{cmdAdd, codeIPv4, false, dataplane.ErrInvalid},
+		{cmdAdd, codeSKBInfo, false, dataplane.ErrInvalid},
+		{cmdAdd, 4200, false, dataplane.ErrInvalid},
+		{cmdAdd, codeTypeSpecific, false, dataplane.ErrSetFull},
+		{cmdAdd, codeTypeSpecific, true, dataplane.ErrInvalid},
+		{cmdAdd, codeBitmapRangeSize, true, dataplane.ErrInvalid},
+		{cmdAdd, codeHashElem, false, dataplane.ErrInvalid},
+		{cmdAdd, codeMissingProto, false, dataplane.ErrInvalid},
+		{cmdAdd, codeHashRange, false, dataplane.ErrInvalid},
+		{cmdAdd, 4400, false, dataplane.ErrInvalid},
+		{cmdAdd, 4400, true, dataplane.ErrInvalid},
+	} {
+		err := refusal(c.command, c.code, c.bitmap, "do a thing")
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), "do a thing") {
+			t.Errorf("command %d, code %d: %v is not %v", c.command, c.code, err, c.want)
+		}
+	}
+	for _, code := range []int{codeMaxSets, codeExist} {
+		var typed *Error
+		if err := refusal(cmdCreate, code, false, "create"); !errors.As(err, &typed) || typed.Code != code {
+			t.Errorf("code %d: %v", code, err)
+		}
+	}
+	if err := refusal(cmdAdd, 0, false, "add"); err != nil {
+		t.Errorf("success became %v", err)
+	}
+	if errors.Is(refusal(cmdAdd, codeTypeSpecific, true, "add"), dataplane.ErrSetFull) {
+		t.Error("a port out of range passes for a full set")
+	}
+}
+
+func TestMissingSubsystemComesWithARemedy(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.EINVAL, unix.EPROTONOSUPPORT} {
+		err := openError(refusal(cmdProtocol, int(errno), false, "agree"))
+		if !errors.Is(err, dataplane.ErrUnavailable) || !strings.Contains(err.Error(), "modprobe ip_set") {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+	if err := openError(refusal(cmdProtocol, int(unix.EPERM), false, "agree")); !errors.Is(err, dataplane.ErrPermission) {
+		t.Errorf("a missing capability became %v", err)
+	}
+}
+
+func TestVersionsAndRevisions(t *testing.T) {
+	for _, c := range []struct {
+		newest, oldest, want uint8
+		ok                   bool
+	}{{6, 6, 6, true}, {7, 6, 6, true}, {7, 7, 7, true}, {9, 7, 7, true}, {9, 8, 0, false}, {5, 5, 0, false}} {
+		got, err := chooseVersion(c.newest, c.oldest)
+		if got != c.want || (err == nil) != c.ok || (err != nil && !errors.Is(err, dataplane.ErrUnavailable)) {
+			t.Errorf("versions %d to %d: chose %d, %v", c.oldest, c.newest, got, err)
+		}
+	}
+	for _, c := range [][4]uint8{{5, 7, 0, 5}, {5, 3, 0, 3}, {5, 9, 6, 6}} {
+		if got := chooseRevision(c[0], c[1], c[2]); got != c[3] {
+			t.Errorf("of revisions %d to %d wanted %d, chose %d", c[2], c[1], c[0], got)
+		}
+	}
+}

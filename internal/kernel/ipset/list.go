@@ -1,0 +1,143 @@
+package ipset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// Sets returns every set of the namespace, sorted by name. A set of a type that is not in package dataplane has Type 0. HashSize is
+// the present number of buckets, which grows with the set.
+func (d *Driver) Sets(ctx context.Context) ([]dataplane.Set, error) {
+	headers, err := d.headers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sets := make([]dataplane.Set, 0, len(headers))
+	for _, h := range headers {
+		sets = append(sets, h.set)
+	}
+	slices.SortFunc(sets, func(a, b dataplane.Set) int { return cmp.Compare(a.Name, b.Name) })
+	return sets, nil
+}
+
+// headers reads the headers of all sets, and remembers their types.
+func (d *Driver) headers(ctx context.Context) (map[string]header, error) {
+	var found map[string]header
+	err := d.dump(ctx, "list all sets", func() { found = map[string]header{} },
+		func(e *encoder) { e.uint32(attrFlags, flagListHeader) },
+		func(part listed) error {
+			found[part.header.set.Name] = part.header
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	clear(d.types)
+	for name, h := range found {
+		d.types[name] = h.set.Type
+	}
+	return found, nil
+}
+
+// header reads the header of one set. A set that is missing is ErrNotExist.
+func (d *Driver) header(ctx context.Context, name string) (header, error) {
+	var found header
+	err := d.dump(ctx, "list set "+name, func() { found = header{} }, func(e *encoder) {
+		e.text(attrSetName, name)
+		e.uint32(attrFlags, flagListHeader)
+	}, func(part listed) error {
+		found = part.header
+		return nil
+	})
+	if err != nil {
+		return header{}, err
+	}
+	d.types[name] = found.set.Type
+	return found, nil
+}
+
+// Entries returns the entries of the named sets, set by set, in no particular order. It returns all of them or an error:
+// ErrNotExist when a set is missing, ErrConflict when it is of a type that is not in package dataplane. See ForeignMark
+// for entries that the vocabulary cannot express.
+func (d *Driver) Entries(ctx context.Context, names []string) ([]dataplane.Entry, error) {
+	var all []dataplane.Entry
+	for _, name := range names {
+		_, entries, err := d.contents(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
+}
+
+// contents reads one set whole.
+func (d *Driver) contents(ctx context.Context, name string) (header, []dataplane.Entry, error) {
+	action := "list set " + name
+	if err := checkName(name); err != nil {
+		return header{}, nil, err
+	}
+	var found header
+	var entries []dataplane.Entry
+	err := d.dump(ctx, action, func() { found, entries = header{}, nil }, func(e *encoder) { e.text(attrSetName, name) },
+		func(part listed) (err error) {
+			if part.header.typeName != "" {
+				found = part.header
+				entries = slices.Grow(entries, int(min(found.elements, maxElements)))
+			}
+			if found.set.Type == 0 {
+				return fmt.Errorf("%w: type %q is not one of the proxy's", dataplane.ErrConflict, found.typeName)
+			}
+			entries, err = decodeEntries(part.entries, name, entries)
+			return err
+		})
+	if err != nil {
+		return header{}, nil, err
+	}
+	d.types[name] = found.set.Type
+	return found, entries, nil
+}
+
+// dump runs one cmdList. reset empties what each has filled: it is called before every attempt.
+func (d *Driver) dump(ctx context.Context, action string, reset func(), body func(*encoder), each func(listed) error) error {
+	err := d.try(ctx, func() error {
+		reset()
+		return d.dumpOnce(action, body, each)
+	})
+	return inAction(err, action)
+}
+
+func (d *Driver) dumpOnce(action string, body func(*encoder), each func(listed) error) error {
+	// Kernels before 4.20 tell about a missing set only when asked for an acknowledgement.
+	const flags = unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_DUMP
+	err := d.exchange(cmdList, flags, action, body, func(r reply) (bool, error) {
+		if r.kind == unix.NLMSG_DONE {
+			return true, nil
+		}
+		if r.flags&unix.NLM_F_DUMP_INTR != 0 {
+			return false, &lostError{unix.EINTR}
+		}
+		attributes, err := r.attributes()
+		if err != nil {
+			return false, err
+		}
+		part, err := decodeListed(attributes)
+		if err != nil {
+			return false, err
+		}
+		return false, each(part)
+	})
+	var refused *Error
+	if err != nil && !errors.As(err, &refused) {
+		// The rest of the dump is still to come: a new socket is rid of it.
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
