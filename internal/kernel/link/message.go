@@ -1,0 +1,118 @@
+package link
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+var errMalformed = errors.New("malformed rtnetlink message")
+
+// binding is an address on an interface, as rtnetlink reports it.
+type binding struct {
+	index  int // of the interface
+	prefix netip.Prefix
+	peer   bool // point to point: the prefix length is that of the other side
+}
+
+// ours reports whether the address, on the device, is one that the proxy may have put there.
+func (b binding) ours() bool {
+	return b.prefix.IsSingleIP() && !b.peer && !(b.prefix.Addr().Is6() && b.prefix.Addr().IsLinkLocalUnicast())
+}
+
+// ofNode reports whether the address, on another interface, is one that clients can reach the node by. Like
+// kube-proxy's ipvs mode it counts IPv4 link-local addresses, those of interfaces that are down, and any that lo has
+// besides the loopback addresses themselves; unlike that, it leaves multicast memberships out.
+func (b binding) ofNode() bool {
+	addr := b.prefix.Addr()
+	return !addr.IsLoopback() && !addr.IsMulticast() && !addr.IsUnspecified() && !(addr.Is6() && addr.IsLinkLocalUnicast())
+}
+
+// appendAddressRequest appends an RTM_NEWADDR or RTM_DELADDR message (struct ifaddrmsg and attributes of
+// include/uapi/linux/if_addr.h) for an address with its full prefix.
+func appendAddressRequest(b []byte, verb dataplane.Verb, flags uint16, seq uint32, index int, addr netip.Addr) []byte {
+	kind, family, addrFlags := uint16(unix.RTM_NEWADDR), byte(unix.AF_INET), byte(0)
+	flags |= unix.NLM_F_REQUEST
+	if verb == dataplane.Delete {
+		kind = unix.RTM_DELADDR
+	} else {
+		flags |= unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	}
+	if addr.Is6() {
+		// The device has no link: a search for duplicates finds nothing and keeps the address unusable meanwhile.
+		family, addrFlags = unix.AF_INET6, unix.IFA_F_NODAD
+	}
+	start := len(b)
+	b = append(b, make([]byte, unix.SizeofNlMsghdr)...)
+	b = append(b, family, byte(addr.BitLen()), addrFlags, unix.RT_SCOPE_UNIVERSE)
+	b = binary.NativeEndian.AppendUint32(b, uint32(index))
+	b = appendAttribute(b, unix.IFA_LOCAL, addr.AsSlice())
+	b = appendAttribute(b, unix.IFA_ADDRESS, addr.AsSlice())
+	header := b[start:start]
+	header = binary.NativeEndian.AppendUint32(header, uint32(len(b)-start))
+	header = binary.NativeEndian.AppendUint16(header, kind)
+	header = binary.NativeEndian.AppendUint16(header, flags)
+	binary.NativeEndian.AppendUint32(header, seq)
+	return b
+}
+
+// appendAttribute appends an attribute whose payload has a multiple of four bytes, so that it needs no padding.
+func appendAttribute(b []byte, kind uint16, payload []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(payload)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	return append(b, payload...)
+}
+
+// parseAddress reads the payload of an RTM_NEWADDR or RTM_DELADDR message. IPv4 reports the address in IFA_LOCAL, with
+// a peer in IFA_ADDRESS; IPv6 in IFA_ADDRESS unless there is a peer.
+func parseAddress(payload []byte) (binding, error) {
+	if len(payload) < unix.SizeofIfAddrmsg {
+		return binding{}, fmt.Errorf("%w: an address in %d bytes", errMalformed, len(payload))
+	}
+	attributes, err := nl.ParseRouteAttr(payload[unix.SizeofIfAddrmsg:])
+	if err != nil {
+		return binding{}, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	var local, address netip.Addr
+	for _, attribute := range attributes {
+		switch attribute.Attr.Type {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(attribute.Value)
+		case unix.IFA_ADDRESS:
+			address, _ = netip.AddrFromSlice(attribute.Value)
+		}
+	}
+	if !local.IsValid() {
+		local = address
+	}
+	prefix := netip.PrefixFrom(local, int(payload[1]))
+	if !prefix.IsValid() {
+		return binding{}, fmt.Errorf("%w: address %q/%d", errMalformed, local, payload[1])
+	}
+	index := int(binary.NativeEndian.Uint32(payload[4:]))
+	return binding{index: index, prefix: prefix, peer: address.IsValid() && address != local}, nil
+}
+
+// parseLink reads index and name from the payload of an RTM_NEWLINK or RTM_DELLINK message. Messages about something
+// else, such as a bridge's port, are not ok.
+func parseLink(payload []byte) (index int, name string, ok bool) {
+	if len(payload) < unix.SizeofIfInfomsg || payload[0] != unix.AF_UNSPEC {
+		return 0, "", false
+	}
+	attributes, err := nl.ParseRouteAttr(payload[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return 0, "", false
+	}
+	for _, attribute := range attributes {
+		if attribute.Attr.Type == unix.IFLA_IFNAME {
+			name = unix.ByteSliceToString(attribute.Value)
+		}
+	}
+	return int(int32(binary.NativeEndian.Uint32(payload[4:]))), name, name != ""
+}
