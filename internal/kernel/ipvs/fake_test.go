@@ -1,0 +1,284 @@
+package ipvs
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// fakeKernel is a wire to an IPVS that exists in memory. It works a send off at once and queues the answers, one
+// datagram each, as the kernel does; and it can be made to lose them.
+type fakeKernel struct {
+	t        testing.TB
+	family   uint16 // 0: the module is not loaded
+	services map[dataplane.VirtualServerKey]*fakeService
+	timeouts [3]uint32
+
+	queue    [][]byte
+	capacity int  // answers that the receive buffer holds; 0: any number
+	overrun  bool // to be reported
+
+	sizes      []int                // messages in each send
+	beforeSend func() (error, bool) // an error to fail with; false: swallow the send
+	afterMsg   func(command uint8)  // somebody else, between two messages
+	mangle     func(datagram []byte) []byte
+	closed     int
+}
+
+type fakeService struct {
+	dataplane.VirtualServer
+	dests []dataplane.RealServer
+}
+
+func newFake(t testing.TB) *fakeKernel {
+	return &fakeKernel{t: t, family: 34, services: make(map[dataplane.VirtualServerKey]*fakeService)}
+}
+
+// connect returns a conn to the fake.
+func (k *fakeKernel) connect() *conn {
+	k.t.Helper()
+	c := newConn(func() (wire, limits, error) { return k, limits{bytes: sendBytes, messages: 1000}, nil })
+	if err := c.ready(); err != nil {
+		k.t.Fatal(err)
+	}
+	k.sizes = nil
+	return c
+}
+
+func (k *fakeKernel) Close() error { k.closed++; return nil }
+
+func (k *fakeKernel) Send(b []byte) error {
+	if k.beforeSend != nil {
+		if err, deliver := k.beforeSend(); err != nil || !deliver {
+			return err
+		}
+	}
+	count := 0
+	for len(b) > 0 {
+		h, payload, rest, err := nextMessage(b)
+		if err != nil {
+			k.t.Errorf("a request is malformed: %v", err)
+			return nil
+		}
+		errno := k.handle(h, payload)
+		if dump := h.flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP; dump && errno == 0 {
+			k.reply(h, unix.NLMSG_DONE, 0)
+		} else if errno != 0 || h.flags&unix.NLM_F_ACK != 0 {
+			k.reply(h, unix.NLMSG_ERROR, errno)
+		}
+		if k.afterMsg != nil {
+			k.afterMsg(payload[0])
+		}
+		b, count = rest, count+1
+	}
+	k.sizes = append(k.sizes, count)
+	return nil
+}
+
+func (k *fakeKernel) Receive(b []byte) (int, error) {
+	if k.overrun {
+		k.overrun = false
+		return 0, unix.ENOBUFS
+	}
+	if len(k.queue) == 0 {
+		return 0, unix.EAGAIN
+	}
+	datagram := k.queue[0]
+	k.queue = k.queue[1:]
+	if k.mangle != nil {
+		datagram = k.mangle(datagram)
+	}
+	return copy(b, datagram), nil
+}
+
+func (k *fakeKernel) enqueue(datagram []byte) {
+	if k.capacity > 0 && len(k.queue) >= k.capacity {
+		k.overrun = true
+		return
+	}
+	k.queue = append(k.queue, datagram)
+}
+
+func (k *fakeKernel) reply(h header, kind uint16, errno unix.Errno) {
+	b := binary.NativeEndian.AppendUint32(nil, 16+4+16) // length
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = binary.NativeEndian.AppendUint16(b, 0)
+	b = binary.NativeEndian.AppendUint32(b, h.seq)
+	b = append(b, 0, 0, 0, 0)
+	b = binary.NativeEndian.AppendUint32(b, uint32(-int32(errno)))
+	k.enqueue(append(b, make([]byte, 16)...))
+}
+
+func (k *fakeKernel) answer(h header, command uint8, fill func([]byte) []byte) {
+	k.enqueue(endMessage(fill(beginMessage(nil, header{h.kind, unix.NLM_F_MULTI, h.seq}, command)), 0))
+}
+
+func (k *fakeKernel) handle(h header, payload []byte) unix.Errno {
+	command, body := payload[0], payload[genericHeader:]
+	if h.kind == unix.GENL_ID_CTRL {
+		if k.family == 0 {
+			return unix.ENOENT
+		}
+		k.answer(h, unix.CTRL_CMD_NEWFAMILY, func(b []byte) []byte { return appendUint16(b, unix.CTRL_ATTR_FAMILY_ID, k.family) })
+		return 0
+	}
+	if h.kind != k.family || k.family == 0 {
+		return unix.ENOENT
+	}
+	switch command {
+	case getConfig:
+		k.answer(h, setConfig, func(b []byte) []byte { return appendTimeouts(b, k.timeouts[0], k.timeouts[1], k.timeouts[2]) })
+		return 0
+	case setConfig:
+		return k.configure(body)
+	case getService:
+		if h.flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
+			for _, s := range k.sorted() {
+				k.answerService(h, s)
+			}
+			return 0
+		}
+	}
+	return k.handleObject(h, command, body)
+}
+
+func (k *fakeKernel) configure(body []byte) unix.Errno {
+	given, err := decodeTimeouts(body)
+	if err != nil {
+		k.t.Errorf("timeouts: %v", err)
+	}
+	for i, s := range given {
+		if s != 0 {
+			k.timeouts[i] = s
+		}
+	}
+	return 0
+}
+
+func (k *fakeKernel) sorted() []*fakeService {
+	var all []*fakeService
+	for _, s := range k.services {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *fakeService) int { return a.Key.Compare(b.Key) })
+	return all
+}
+
+func (k *fakeKernel) answerService(h header, s *fakeService) {
+	k.answer(h, newService, func(b []byte) []byte { return appendBody(b, s.VirtualServer, true) })
+}
+
+func (k *fakeKernel) handleObject(h header, command uint8, body []byte) unix.Errno {
+	fields, err := parseService(body)
+	if err != nil {
+		k.t.Errorf("command %d: %v", command, err)
+		return unix.EINVAL
+	}
+	key, err := fields.key()
+	if err != nil {
+		k.t.Errorf("command %d: %v", command, err)
+		return unix.EINVAL
+	}
+	s := k.services[key]
+	switch command {
+	case newService, setService:
+		return k.storeService(command, key, body)
+	case getDest:
+		if s != nil {
+			k.answerDests(h, s)
+		}
+		return 0
+	}
+	if s == nil {
+		return unix.ESRCH
+	}
+	switch command {
+	case getService:
+		k.answerService(h, s)
+		return 0
+	case delService:
+		delete(k.services, key)
+		return 0
+	}
+	return k.storeDest(command, s, body)
+}
+
+func (k *fakeKernel) storeService(command uint8, key dataplane.VirtualServerKey, body []byte) unix.Errno {
+	v, err := decodeService(body)
+	if err != nil {
+		k.t.Errorf("%s: %v", key, err)
+		return unix.EINVAL
+	}
+	s := k.services[key]
+	switch {
+	case command == newService && s != nil:
+		return unix.EEXIST
+	case command == setService && s == nil:
+		return unix.ESRCH
+	case v.Scheduler != "rr" && v.Scheduler != "sh":
+		return unix.ENOENT
+	case key.Family == dataplane.IPv6 && v.MaskBits == 0:
+		return unix.EINVAL
+	case s == nil:
+		s = &fakeService{}
+		k.services[key] = s
+	}
+	s.VirtualServer = v
+	return 0
+}
+
+func (k *fakeKernel) answerDests(h header, s *fakeService) {
+	for _, r := range s.dests {
+		k.answer(h, newDest, func(b []byte) []byte {
+			return appendNested(b, attrDest, func(b []byte) []byte {
+				b = appendPort(appendBytes(b, destAddr, r.Addr.Addr().AsSlice()), destPort, r.Addr.Port())
+				b = appendDestState(b, r)
+				b = appendUint16(b, destFamily, addressFamily(dataplane.FamilyOf(r.Addr.Addr())))
+				return appendUint32(appendUint32(b, destActive, 2), destInactive, 1)
+			})
+		})
+	}
+}
+
+func (k *fakeKernel) storeDest(command uint8, s *fakeService, body []byte) unix.Errno {
+	nested, _, err := findAttribute(body, attrDest)
+	var fields destFields
+	if err == nil {
+		err = eachAttribute(nested, fields.read)
+	}
+	if command == delDest { // carries the identity only
+		fields.seen |= 1<<destForwarding | 1<<destWeight
+	}
+	d, destErr := fields.destination()
+	if err != nil || destErr != nil {
+		k.t.Errorf("%s: %v, %v", s.Key, err, destErr)
+		return unix.EINVAL
+	}
+	i := slices.IndexFunc(s.dests, func(r dataplane.RealServer) bool { return r.Addr == d.Addr })
+	switch {
+	case command == newDest && i >= 0:
+		return unix.EEXIST
+	case command != newDest && i < 0:
+		return unix.ENOENT
+	case command == newDest:
+		s.dests = append(s.dests, d.RealServer)
+	case command == setDest:
+		s.dests[i] = d.RealServer
+	default:
+		s.dests = slices.Delete(s.dests, i, i+1)
+	}
+	return 0
+}
+
+// dump prints what the fake holds.
+func (k *fakeKernel) dump() string {
+	var pools []dataplane.Pool
+	for _, s := range k.sorted() {
+		pools = append(pools, dataplane.Pool{VirtualServer: s.VirtualServer, RealServers: s.dests})
+	}
+	return dataplane.Objects{Pools: pools}.Dump()
+}
