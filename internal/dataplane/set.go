@@ -54,14 +54,16 @@ type Set struct {
 
 // String returns the `create` line of `ipset save`.
 func (s Set) String() string {
+	line := fmt.Sprintf("create %s %s ", s.Name, s.Type)
 	if s.Type == BitmapPort {
-		return fmt.Sprintf("create %s %s range 0-65535", s.Name, s.Type)
+		line += "range 0-65535"
+	} else {
+		family := "inet"
+		if s.Family == IPv6 {
+			family = "inet6"
+		}
+		line += fmt.Sprintf("family %s hashsize %d maxelem %d", family, s.HashSize, s.MaxElem)
 	}
-	family := "inet"
-	if s.Family == IPv6 {
-		family = "inet6"
-	}
-	line := fmt.Sprintf("create %s %s family %s hashsize %d maxelem %d", s.Name, s.Type, family, s.HashSize, s.MaxElem)
 	if s.Marks {
 		line += " skbinfo"
 	}
