@@ -22,6 +22,9 @@ type Service struct {
 	VIPs    VIPs
 	Ports   []Port
 	Policy  Policy
+	// Families are those the Service is in, IPv4 first, never empty once converted: NodePorts exist in these only. No
+	// VIP is of another family.
+	Families []dataplane.Family
 }
 
 // VIPs are the addresses a Service answers on, apart from the node's own. All are valid, unmapped and unicast.
