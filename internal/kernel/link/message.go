@@ -69,24 +69,36 @@ func appendAttribute(b []byte, kind uint16, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// eachAttribute visits the attributes one after the other.
+func eachAttribute(b []byte, visit func(kind uint16, value []byte)) error {
+	for len(b) >= unix.SizeofRtAttr {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofRtAttr || length > len(b) {
+			return fmt.Errorf("%w: an attribute of %d in %d bytes", errMalformed, length, len(b))
+		}
+		visit(binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK, b[unix.SizeofRtAttr:length])
+		b = b[min(len(b), (length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
+	}
+	return nil
+}
+
 // parseAddress reads the payload of an RTM_NEWADDR or RTM_DELADDR message. IPv4 reports the address in IFA_LOCAL, with
 // a peer in IFA_ADDRESS; IPv6 in IFA_ADDRESS unless there is a peer.
 func parseAddress(payload []byte) (binding, error) {
 	if len(payload) < unix.SizeofIfAddrmsg {
 		return binding{}, fmt.Errorf("%w: an address in %d bytes", errMalformed, len(payload))
 	}
-	attributes, err := nl.ParseRouteAttr(payload[unix.SizeofIfAddrmsg:])
-	if err != nil {
-		return binding{}, fmt.Errorf("%w: %w", errMalformed, err)
-	}
 	var local, address netip.Addr
-	for _, attribute := range attributes {
-		switch attribute.Attr.Type {
+	err := eachAttribute(payload[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {
+		switch kind {
 		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(attribute.Value)
+			local, _ = netip.AddrFromSlice(value)
 		case unix.IFA_ADDRESS:
-			address, _ = netip.AddrFromSlice(attribute.Value)
+			address, _ = netip.AddrFromSlice(value)
 		}
+	})
+	if err != nil {
+		return binding{}, err
 	}
 	if !local.IsValid() {
 		local = address
@@ -105,14 +117,10 @@ func parseLink(payload []byte) (index int, name string, ok bool) {
 	if len(payload) < unix.SizeofIfInfomsg || payload[0] != unix.AF_UNSPEC {
 		return 0, "", false
 	}
-	attributes, err := nl.ParseRouteAttr(payload[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return 0, "", false
-	}
-	for _, attribute := range attributes {
-		if attribute.Attr.Type == unix.IFLA_IFNAME {
-			name = unix.ByteSliceToString(attribute.Value)
+	err := eachAttribute(payload[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+		if kind == unix.IFLA_IFNAME {
+			name = unix.ByteSliceToString(value)
 		}
-	}
-	return int(int32(binary.NativeEndian.Uint32(payload[4:]))), name, name != ""
+	})
+	return int(int32(binary.NativeEndian.Uint32(payload[4:]))), name, err == nil && name != ""
 }
