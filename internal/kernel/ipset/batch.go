@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,11 @@ func (d *Driver) run(ctx context.Context, operations []dataplane.Operation, todo
 	}
 }
 
+// actionOf describes an operation in an error, whose text begins with "ipset: " already.
+func actionOf(operation dataplane.Operation) string {
+	return strings.TrimPrefix(operation.String(), "ipset ")
+}
+
 // request is an operation that the kernel has to be asked for.
 type request struct {
 	index   int // of the operation
@@ -71,7 +77,7 @@ func (d *Driver) runBatch(ctx context.Context, operations []dataplane.Operation,
 	err := d.try(ctx, func() error { return d.exchangeBatch(requests, results) })
 	for _, r := range requests {
 		if !r.done {
-			results[r.index] = forAction(err, operations[r.index].String())
+			results[r.index] = forAction(err, actionOf(operations[r.index]))
 		}
 	}
 }
@@ -80,7 +86,7 @@ func (d *Driver) runBatch(ctx context.Context, operations []dataplane.Operation,
 func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (request, error) {
 	entry, ok := operation.Object.(dataplane.Entry)
 	if !ok {
-		return request{}, invalid("%s: not an entry of a set", operation)
+		return request{}, invalid("%s: not an entry of a set", actionOf(operation))
 	}
 	command := cmdAdd
 	switch operation.Verb {
@@ -88,7 +94,7 @@ func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (re
 	case dataplane.Delete:
 		command = cmdDelete
 	default:
-		return request{}, invalid("%s: unknown verb", operation)
+		return request{}, invalid("%s: unknown verb", actionOf(operation))
 	}
 	t, err := d.typeOf(ctx, entry.Set)
 	if command == cmdDelete && errors.Is(err, dataplane.ErrNotExist) {
@@ -98,7 +104,7 @@ func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (re
 		err = checkEntry(entry, t)
 	}
 	if err != nil {
-		return request{}, fmt.Errorf("%s: %w", operation, err)
+		return request{}, fmt.Errorf("ipset: %s: %w", actionOf(operation), err)
 	}
 	return request{command: command, entry: entry}, nil
 }
@@ -188,8 +194,8 @@ func (d *Driver) judge(r request, code int) error {
 	if r.command == cmdDelete {
 		verb = dataplane.Delete
 	}
-	err := refusal(r.command, code, !r.entry.Addr.IsValid(), dataplane.Operation{Verb: verb, Object: r.entry}.String())
-	if !errors.Is(err, dataplane.ErrSetFull) {
+	err := refusal(r.command, code, !r.entry.Addr.IsValid(), actionOf(dataplane.Operation{Verb: verb, Object: r.entry}))
+	if !errors.Is(err, dataplane.ErrSetFull) && !errors.Is(err, dataplane.ErrPermission) {
 		delete(d.types, r.entry.Set) // perhaps it is another set by now
 	}
 	return err

@@ -112,23 +112,20 @@ func checkName(name string) error {
 // checkEntry refuses what does not fit the type of the set. The kernel cannot be asked: it ignores attributes that a type
 // does not use, so that a wrong entry would be stored as another one.
 func checkEntry(entry dataplane.Entry, t dataplane.SetType) error {
-	if err := checkName(entry.Set); err != nil {
-		return err
-	}
 	ports := t == dataplane.HashIPPort || t == dataplane.HashIPPortIP || t == dataplane.HashIPPortNet
 	switch {
 	case entry.Addr.IsValid() != (t != dataplane.BitmapPort):
-		return misfit(entry, t, "the address")
+		return misfit(t, "the address")
 	case (entry.Protocol != 0) != ports:
-		return misfit(entry, t, "the protocol")
+		return misfit(t, "the protocol")
 	case entry.Port != 0 && t == dataplane.HashIP:
-		return misfit(entry, t, "the port")
+		return misfit(t, "the port")
 	case entry.Peer != netip.Prefix{} != (t == dataplane.HashIPPortIP || t == dataplane.HashIPPortNet):
-		return misfit(entry, t, "the peer")
+		return misfit(t, "the peer")
 	case entry.Addr.Zone() != "":
-		return invalid("%s: an address in a set has no zone", entry)
+		return unfit("an address in a set has no zone")
 	case ports && !hasPorts(entry.Protocol):
-		return invalid("%s: the kernel drops the port of protocol %d", entry, uint8(entry.Protocol))
+		return unfit("the kernel drops the port of protocol %d", uint8(entry.Protocol))
 	case entry.Peer == netip.Prefix{}:
 		return nil
 	}
@@ -138,15 +135,15 @@ func checkEntry(entry dataplane.Entry, t dataplane.SetType) error {
 func checkPeer(entry dataplane.Entry, t dataplane.SetType) error {
 	switch {
 	case !entry.Peer.IsValid():
-		return invalid("%s: the peer is not a valid prefix", entry)
+		return unfit("the peer is not a valid prefix")
 	case dataplane.FamilyOf(entry.Peer.Addr()) != dataplane.FamilyOf(entry.Addr):
-		return invalid("%s: the peer is of another family than the address", entry)
+		return unfit("the peer is of another family than the address")
 	case t == dataplane.HashIPPortIP && !entry.Peer.IsSingleIP():
-		return misfit(entry, t, "a peer of several addresses")
+		return misfit(t, "a peer of several addresses")
 	case entry.Peer.Bits() == 0:
-		return invalid("%s: a set cannot hold a prefix of length 0: use two of length 1", entry)
+		return unfit("a set cannot hold a prefix of length 0: use two of length 1")
 	case entry.Peer.Masked() != entry.Peer:
-		return invalid("%s: the prefix has bits beyond its length: use %s", entry, entry.Peer.Masked())
+		return unfit("the prefix has bits beyond its length: use %s", entry.Peer.Masked())
 	}
 	return nil
 }
@@ -155,8 +152,12 @@ func hasPorts(p dataplane.Protocol) bool {
 	return p == dataplane.TCP || p == dataplane.UDP || p == dataplane.SCTP
 }
 
-func misfit(entry dataplane.Entry, t dataplane.SetType, what string) error {
-	return invalid("%s: %s does not fit a set of type %s", entry, what, t)
+func misfit(t dataplane.SetType, what string) error {
+	return unfit("%s does not fit a set of type %s", what, t)
+}
+
+func unfit(format string, arguments ...any) error {
+	return fmt.Errorf(format+": %w", append(arguments, dataplane.ErrInvalid)...)
 }
 
 func invalid(format string, arguments ...any) error {
