@@ -31,9 +31,12 @@ lab: ## build .cache/bin/lab, which runs a command on a kernel with IPVS
 	@mkdir -p $(BIN)
 	@$(GOBUILD) -o $(LAB) ./e2e/lab
 
+CMD ?= ipvsadm -Ln
+
+# value keeps make from expanding the $ of the command.
 .PHONY: vm
 vm: lab lab-deps ## run CMD='...' with a shell on a kernel with IPVS
-	@$(LAB) $(LABFLAGS) sh -c '$(subst ','\'',$(or $(CMD),ipvsadm -Ln))'
+	@$(LAB) $(LABFLAGS) sh -c '$(subst ','\'',$(value CMD))'
 
 .PHONY: unit
 unit: ## run the tests that need no special kernel

@@ -36,7 +36,7 @@ type options struct {
 
 // vmOptions is the part of options that only a virtual machine heeds.
 type vmOptions struct {
-	cpus      int
+	cpus      int // 0 to choose
 	memoryMiB int
 	jobs      int    // virtual machines of one cache directory that may run at once
 	kernel    string // unpacked kernel package; "" to fetch one
@@ -111,7 +111,7 @@ func defineFlags(set *flag.FlagSet, opt *options, env *environment) *listFlags {
 	set.DurationVar(&opt.timeout, "timeout", env.duration("LAB_TIMEOUT", 25*time.Minute), "bound on the command's run")
 	set.StringVar(&opt.cache, "cache", env.text("LAB_CACHE", ""), "`DIR` for kernel, logs and locks (default .cache/lab of the project)")
 	set.BoolVar(&opt.verbose, "v", false, "say what happens, and keep the kernel's console log")
-	set.IntVar(&opt.vm.cpus, "smp", 2, "virtual CPUs")
+	set.IntVar(&opt.vm.cpus, "smp", 0, "virtual CPUs (default 2, or 1 with an emulator that cannot keep two consistent)")
 	set.IntVar(&opt.vm.memoryMiB, "memory", 4096, "memory of the virtual machine in `MiB`")
 	set.IntVar(&opt.vm.jobs, "jobs", env.integer("LAB_JOBS", max(1, runtime.NumCPU()/2)), "virtual machines that may run at once")
 	set.StringVar(&opt.vm.kernel, "kernel", env.text("LAB_KERNEL", ""), "`DIR`: unpacked kernel package (boot/, lib/modules/) instead of Debian's newest")
@@ -151,8 +151,8 @@ func (o *options) check() error {
 		return errors.New("no command given (lab --help shows examples)")
 	case len(o.without) > 0 && o.mode == modeNative:
 		return errors.New("-without cannot hold on the host's own kernel: leave out -native")
-	case o.vm.cpus < 1 || o.vm.memoryMiB < 256 || o.vm.jobs < 1:
-		return errors.New("want -smp of at least 1, -memory of at least 256 and -jobs of at least 1")
+	case o.vm.cpus < 0 || o.vm.memoryMiB < 256 || o.vm.jobs < 1:
+		return errors.New("want -smp of at least 0, -memory of at least 256 and -jobs of at least 1")
 	case o.timeout <= 0:
 		return errors.New("want a -timeout above zero")
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -23,9 +24,9 @@ const (
 	sharedTag = "shared"
 )
 
-// qemuArgs is QEMU's command line for one run in dir: an otherwise empty machine with the host's files as its root,
+// qemuArgs is QEMU's command line for one run in dir with so many CPUs: an otherwise empty machine with the host's files as its root,
 // one virtio-serial port, a console that goes to a file, and a network card only if ports are forwarded.
-func qemuArgs(opt options, k kernel, dir, console string) []string {
+func qemuArgs(opt options, k kernel, dir, console string, cpus int) []string {
 	memory := fmt.Sprintf("%dM", opt.vm.memoryMiB)
 	accel, cpu := opt.vm.accel, "max"
 	if accel == "tcg" {
@@ -36,7 +37,7 @@ func qemuArgs(opt options, k kernel, dir, console string) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,memory-backend=memory,usb=off,vmport=off",
-		"-accel", accel, "-cpu", cpu, "-smp", fmt.Sprint(opt.vm.cpus), "-m", memory,
+		"-accel", accel, "-cpu", cpu, "-smp", fmt.Sprint(cpus), "-m", memory,
 		// virtiofsd reads and writes the machine's memory, which must therefore be shared.
 		"-object", "memory-backend-memfd,id=memory,share=on,size=" + memory,
 		"-kernel", k.image, "-append", kernelArgs(dir),
@@ -52,6 +53,28 @@ func qemuArgs(opt options, k kernel, dir, console string) []string {
 		args = append(args, "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=")
 	}
 	return args
+}
+
+// chooseCPUs picks the number of virtual CPUs if none is asked for. Before 8.1 QEMU could let one emulated CPU run
+// instructions that another had just replaced, and Linux, which patches its own code while it runs, dies of
+// that now and then ("Oops: int3"); one CPU cannot. Fixed by QEMU's commit "accel/tcg: Always lock pages
+// before translation".
+func chooseCPUs(asked int, accel, version string) int {
+	switch {
+	case asked > 0:
+		return asked
+	case accel == "tcg" && slices.Compare(qemuVersion(version), []int{8, 1}) < 0:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// qemuVersion takes the numbers from "QEMU emulator version 7.2.22 (Debian ...)".
+func qemuVersion(output string) []int {
+	_, after, _ := strings.Cut(output, "version ")
+	number, _, _ := strings.Cut(after, " ")
+	return numbers(number)
 }
 
 func kernelArgs(dir string) string {

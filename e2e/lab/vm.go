@@ -166,7 +166,13 @@ func (m *machine) start() error {
 			return err
 		}
 	}
-	m.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, qemu, qemuArgs(m.opt, m.kernel, m.dir, m.console)...)
+	version, err := command(m.dir, qemu, "--version")
+	if err != nil {
+		return err
+	}
+	cpus := chooseCPUs(m.opt.vm.cpus, m.opt.vm.accel, version)
+	m.opt.logf("%s, %d CPUs", strings.TrimSpace(firstLine(version)), cpus)
+	m.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, qemu, qemuArgs(m.opt, m.kernel, m.dir, m.console, cpus)...)
 	return err
 }
 
@@ -288,4 +294,9 @@ func startChild(log string, extra *os.File, program string, args ...string) (*ch
 func (c *child) stop() {
 	_ = c.cmd.Process.Signal(syscall.SIGKILL) // fails only if it has ended
 	<-c.ended
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
