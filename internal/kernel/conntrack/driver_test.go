@@ -1,0 +1,202 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/kerneltest"
+)
+
+func open(t *testing.T) *Driver {
+	t.Helper()
+	kerneltest.Netns(t)
+	d, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// track creates an entry as IPVS leaves it: the client sent to the virtual server, the real server answers.
+func track(t *testing.T, protocol dataplane.Protocol, client, virtual, real string) {
+	t.Helper()
+	e := entryOf(protocol, client, virtual, real)
+	args := []string{"-I", "-p", protocol.String(), "-t", "300"}
+	if protocol == dataplane.TCP {
+		args = append(args, "--state", "ESTABLISHED")
+	}
+	if protocol == dataplane.SCTP {
+		args = append(args, "--state", "ESTABLISHED", "--orig-vtag", "1", "--reply-vtag", "2")
+	}
+	args = append(args, "-s", e.original.from.Addr().String(), "-d", e.original.to.Addr().String(),
+		"--sport", fmt.Sprint(e.original.from.Port()), "--dport", fmt.Sprint(e.original.to.Port()),
+		"-r", e.reply.from.Addr().String(), "-q", e.reply.to.Addr().String(),
+		"--reply-port-src", fmt.Sprint(e.reply.from.Port()), "--reply-port-dst", fmt.Sprint(e.reply.to.Port()))
+	if out, err := exec.Command("conntrack", args...).CombinedOutput(); err != nil {
+		t.Fatalf("conntrack %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// tracked returns the client ports of the entries that are left, per family.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	var left []string
+	for _, family := range []string{"ipv4", "ipv6"} {
+		out, err := exec.Command("conntrack", "-L", "-f", family).Output()
+		if err != nil {
+			t.Fatalf("conntrack -L: %v", err)
+		}
+		for line := range strings.Lines(string(out)) {
+			_, port, _ := strings.Cut(line, "sport=")
+			port, _, _ = strings.Cut(port, " ")
+			left = append(left, port)
+		}
+	}
+	slices.Sort(left)
+	return left
+}
+
+// P09: only the entries of the flows named go, of both families and whatever the client.
+func TestDelete(t *testing.T) {
+	d := open(t)
+	track(t, dataplane.UDP, "10.2.0.1:4001", "10.96.0.10:53", "10.1.0.1:5353")
+	track(t, dataplane.UDP, "10.2.0.2:4002", "10.96.0.10:53", "10.1.0.1:5353")
+	track(t, dataplane.UDP, "10.2.0.1:4003", "10.96.0.10:53", "10.1.0.2:5353")
+	track(t, dataplane.UDP, "10.2.0.1:4004", "10.1.0.1:5353", "10.1.0.1:5353")
+	track(t, dataplane.TCP, "10.2.0.1:4005", "10.96.0.10:53", "10.1.0.1:5353")
+	track(t, dataplane.UDP, "[fd00:2::1]:4006", "[fd00::10]:53", "[fd00:1::1]:5353")
+	track(t, dataplane.SCTP, "10.2.0.1:4007", "10.96.0.10:99", "10.1.0.1:5353")
+	flows := []dataplane.Flows{
+		flowsOf(dataplane.UDP, "10.96.0.10:53", "10.1.0.1:5353"),
+		flowsOf(dataplane.UDP, "10.96.0.99:53", "10.1.0.1:5353"), // none there
+		flowsOf(dataplane.TCP, "10.96.0.10:53", "10.1.0.1:5353"),
+	}
+	for range 2 {
+		results := d.Delete(t.Context(), flows)
+		if results[0] != nil || results[1] != nil || !errors.Is(results[2], dataplane.ErrInvalid) {
+			t.Errorf("results %v", results)
+		}
+		if got, want := tracked(t), []string{"4003", "4004", "4005", "4006", "4007"}; !slices.Equal(got, want) {
+			t.Errorf("left are the entries of ports %v, want %v", got, want)
+		}
+	}
+	results := d.Delete(t.Context(), []dataplane.Flows{
+		flowsOf(dataplane.SCTP, "10.96.0.10:99", "10.1.0.1:5353"),
+		flowsOf(dataplane.UDP, "10.96.0.10:53", "10.1.0.2:5353"),
+		flowsOf(dataplane.UDP, "[fd00::10]:53", "[fd00:1::1]:5353"),
+	})
+	if err := errors.Join(results...); err != nil {
+		t.Error(err)
+	}
+	if got, want := tracked(t), []string{"4004", "4005"}; !slices.Equal(got, want) {
+		t.Errorf("left are the entries of ports %v, want %v", got, want)
+	}
+}
+
+// The kernel leaves other protocols out of the dump, so that many TCP connections cost nothing.
+func TestDumpIsFiltered(t *testing.T) {
+	d := open(t)
+	track(t, dataplane.TCP, "10.2.0.1:4001", "10.96.0.10:53", "10.1.0.1:5353")
+	track(t, dataplane.UDP, "10.2.0.1:4002", "10.96.0.10:53", "10.1.0.1:5353")
+	all := matcher{}
+	for _, protocol := range []dataplane.Protocol{dataplane.TCP, dataplane.UDP} {
+		e := entryOf(protocol, "10.2.0.1:1", "10.96.0.10:53", "10.1.0.1:5353")
+		all[flow{protocol, e.original.to, e.reply.from}] = []int{0}
+	}
+	for protocol, want := range map[dataplane.Protocol]int{0: 2, dataplane.UDP: 1, dataplane.SCTP: 0} {
+		got, err := d.dump(t.Context(), dataplane.IPv4, protocol, all)
+		if err != nil || len(got) != want {
+			t.Errorf("a dump of protocol %d: %d entries, %v; want %d", protocol, len(got), err, want)
+		}
+	}
+}
+
+// A real flow, translated by the kernel itself.
+func TestDeleteRealFlow(t *testing.T) {
+	d := open(t)
+	if out, err := exec.Command("iptables", "-w", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-d", "127.0.0.53", "--dport", "53",
+		"-j", "DNAT", "--to-destination", "127.0.0.2:5353").CombinedOutput(); err != nil {
+		t.Fatalf("iptables: %v\n%s", err, out)
+	}
+	conn, err := net.Dial("udp4", "127.0.0.53:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if got := tracked(t); !slices.Contains(got, fmt.Sprint(conn.LocalAddr().(*net.UDPAddr).Port)) {
+		t.Fatalf("the kernel does not track the flow: %v", got)
+	}
+	results := d.Delete(t.Context(), []dataplane.Flows{flowsOf(dataplane.UDP, "127.0.0.53:53", "127.0.0.2:5353")})
+	if results[0] != nil {
+		t.Error(results[0])
+	}
+	for _, port := range tracked(t) {
+		if port == fmt.Sprint(conn.LocalAddr().(*net.UDPAddr).Port) {
+			t.Error("the entry is still there")
+		}
+	}
+}
+
+// P05: a broken socket is opened again.
+func TestReopens(t *testing.T) {
+	d := open(t)
+	track(t, dataplane.UDP, "10.2.0.1:4001", "10.96.0.10:53", "10.1.0.1:5353")
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	if err := unix.Dup3(int(null.Fd()), d.socket.Socket.GetFd(), unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	flows := []dataplane.Flows{flowsOf(dataplane.UDP, "10.96.0.10:53", "10.1.0.1:5353")}
+	if err := d.Delete(t.Context(), flows)[0]; err != nil {
+		t.Error(err)
+	}
+	if left := tracked(t); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.Delete(ended, flows)[0]; !errors.Is(err, context.Canceled) {
+		t.Errorf("after the context ended: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := d.Delete(t.Context(), flows)[0]; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestTyped(t *testing.T) {
+	for errno, want := range map[unix.Errno]error{
+		unix.EPERM: dataplane.ErrPermission, unix.EINVAL: dataplane.ErrInvalid, unix.EPROTONOSUPPORT: dataplane.ErrUnavailable,
+	} {
+		if err := typed(fmt.Errorf("around: %w", errno)); !errors.Is(err, want) || !errors.Is(err, errno) {
+			t.Errorf("%v became %v", errno, err)
+		}
+	}
+	if broken(netlink.ErrDumpInterrupted) || !broken(unix.ENOTSOCK) {
+		t.Error("an interrupted dump is no broken socket, but what is no socket is")
+	}
+}
