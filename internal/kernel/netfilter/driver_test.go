@@ -142,6 +142,13 @@ func TestRestoreFailuresAreTyped(t *testing.T) {
 	}
 }
 
+func TestLegacyRefusalOfADeletionIsARace(t *testing.T) {
+	d, runner := openFake(t, strings.Replace(smallSaved, "-A INPUT -j KUBE-B\n", "", 1))
+	runner.failures["iptables-restore"] = &ExitError{Code: 1, Stderr: "iptables-restore: line 2 failed"}
+	_, err := d.Ensure(t.Context(), small())
+	requireError(t, err, dataplane.ErrConflict, `refused line: "-D INPUT -j KUBE-C"`)
+}
+
 func TestRetargetRefusesANameThatIsNone(t *testing.T) {
 	d, runner := openFake(t, smallSaved)
 	_, err := d.Retarget(t.Context(), small(), "A", "B -j ACCEPT")
@@ -177,5 +184,15 @@ func TestHostRunsWithoutShellAndEndsInTime(t *testing.T) {
 	}
 	if _, err := (Host{}).Find("no-such-program"); err == nil {
 		t.Error("found no-such-program")
+	}
+}
+
+func TestOrderOfStatesIsNoDrift(t *testing.T) {
+	d, runner := openFake(t, "*filter\n:KUBE-A - [0:0]\n-A KUBE-A -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\nCOMMIT\n")
+	repaired, err := d.Ensure(t.Context(), []dataplane.Ruleset{{Family: dataplane.IPv4, Chains: []dataplane.Chain{
+		{Table: dataplane.Filter, Name: "KUBE-A", Rules: []dataplane.Rule{
+			{Matches: []dataplane.Match{dataplane.MatchState{States: "RELATED,ESTABLISHED"}}, Action: dataplane.Accept{}}}}}}})
+	if err != nil || len(repaired) > 0 || len(runner.inputs) > 0 {
+		t.Errorf("repaired %q, %v by %q", repaired, err, runner.inputs)
 	}
 }

@@ -11,26 +11,31 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// causes maps what the iptables programs say to what callers act on, most specific first. The texts are those of
-// iptables 1.8; LC_ALL=C keeps libc's part of them in English.
-var causes = [...]struct {
+// cause maps what the iptables programs say to what callers act on.
+type cause struct {
 	text   string
 	means  error
 	remedy string
-}{
-	{"holding the xtables lock", dataplane.ErrConflict, "another program holds the lock; it is tried again"},
-	{"ermission denied", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
-	{"peration not permitted", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
-	{"do you need to insmod", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
-	{"missing kernel module", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
-	{"No chain/target/match by that name", dataplane.ErrUnavailable, "load the kernel module of the rule's match or target on the host"},
-	{"Couldn't load", dataplane.ErrUnavailable, "install an iptables package that has this match or target"},
-	{"Could not fetch rule set generation", dataplane.ErrUnavailable, "the kernel lacks nf_tables: load it, or use iptables-legacy"},
-	{"No such file or directory", dataplane.ErrUnavailable, "load the kernel module of the rule's match or target on the host"},
-	{"doesn't exist", dataplane.ErrNotExist, "the set must exist before the rule that uses it"},
-	{"does not exist", dataplane.ErrNotExist, "the chain must exist before the rule that leads to it"},
-	{"does a matching rule exist", dataplane.ErrConflict, "somebody changed the rules meanwhile; it is tried again"},
-	{"Device or resource busy", dataplane.ErrConflict, "something else still uses it"},
+}
+
+// causes returns the known messages, most specific first. The texts are those of iptables 1.8; LC_ALL=C keeps libc's
+// part of them in English.
+func causes() []cause {
+	return []cause{
+		{"holding the xtables lock", dataplane.ErrConflict, "another program holds the lock; it is tried again"},
+		{"ermission denied", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
+		{"peration not permitted", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
+		{"do you need to insmod", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
+		{"missing kernel module", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
+		{"No chain/target/match by that name", dataplane.ErrUnavailable, "load the kernel module of the rule's match or target on the host"},
+		{"Couldn't load", dataplane.ErrUnavailable, "install an iptables package that has this match or target"},
+		{"Could not fetch rule set generation", dataplane.ErrUnavailable, "the kernel lacks nf_tables: load it, or use iptables-legacy"},
+		{"No such file or directory", dataplane.ErrUnavailable, "load the kernel module of the rule's match or target on the host"},
+		{"doesn't exist", dataplane.ErrNotExist, "the set must exist before the rule that uses it"},
+		{"does not exist", dataplane.ErrNotExist, "the chain must exist before the rule that leads to it"},
+		{"does a matching rule exist", dataplane.ErrConflict, "somebody changed the rules meanwhile; it is tried again"},
+		{"Device or resource busy", dataplane.ErrConflict, "something else still uses it"},
+	}
 }
 
 // explain turns the failure of a program into an error that says which line of its input was refused and what to do.
@@ -45,16 +50,25 @@ func explain(command Command, err error) error {
 	default:
 		return fmt.Errorf("%s: %w", command, err)
 	}
-	where := ""
-	if line := refusedLine(exit.Stderr, command.Stdin); line != "" {
+	where, line := "", refusedLine(exit.Stderr, command.Stdin)
+	if line != "" {
 		where = fmt.Sprintf(" (refused line: %q)", line)
 	}
-	for _, cause := range causes {
+	for _, cause := range causes() {
 		if strings.Contains(exit.Stderr, cause.text) {
 			return fmt.Errorf("%s%s: %w: %w; %s", command, where, exit, cause.means, cause.remedy)
 		}
 	}
-	return fmt.Errorf("%s%s: %w: %w", command, where, exit, dataplane.ErrInvalid)
+	return fmt.Errorf("%s%s: %w: %w", command, where, exit, unexplained(line))
+}
+
+// unexplained types a refusal without a reason, which is all that iptables-legacy has to say of a rule to be deleted.
+// That one was there when the rules were read, so somebody else was faster, and the next reading will tell.
+func unexplained(line string) error {
+	if strings.HasPrefix(line, "-D ") {
+		return dataplane.ErrConflict
+	}
+	return dataplane.ErrInvalid
 }
 
 // refusedLine finds the line of the input that the message is about. iptables-legacy can only tell that the kernel

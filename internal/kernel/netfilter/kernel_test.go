@@ -141,27 +141,31 @@ func (n *node) requirePrinted(family dataplane.Family, tables []table) {
 	}
 }
 
-// drifts are ways in which a node departs from what is wanted, and how the repair is called.
-var drifts = []struct {
+type drift struct {
 	name     string
 	commands []string
 	repaired string
-}{
-	{"jump deleted", []string{"-t nat -D PREROUTING -m comment --comment plain -j KUBE-TEST-MARK"},
-		"table nat: jump PREROUTING to KUBE-TEST-MARK was missing"},
-	{"jump doubled", []string{"-t nat -A PREROUTING -m comment --comment plain -j KUBE-TEST-MARK"},
-		"table nat: jump PREROUTING to KUBE-TEST-MARK was there more than once"},
-	{"jump moved", []string{"-t nat -D PREROUTING -j KUBE-TEST-EMPTY", "-t nat -A PREROUTING -j KUBE-TEST-EMPTY"},
-		"table nat: jump PREROUTING to KUBE-TEST-EMPTY was out of order"},
-	{"chain flushed", []string{"-t filter -F KUBE-TEST-FILTER"},
-		`table filter: chain KUBE-TEST-FILTER differed: 0 of`},
-	{"rule put into our chain", []string{"-t nat -A KUBE-TEST-EMPTY -s 192.0.2.1 -j ACCEPT"},
-		`table nat: chain KUBE-TEST-EMPTY differed: 1 surplus rules, first "-A KUBE-TEST-EMPTY -s 192.0.2.1/32 -j ACCEPT"`},
-	{"rule replaced", []string{"-t nat -R KUBE-TEST-MARK 1 -j MARK --set-mark 0x8000"},
-		`table nat: chain KUBE-TEST-MARK differed: rule 1 was "-A KUBE-TEST-MARK -j MARK --set-xmark 0x8000/0xffffffff"`},
-	{"rule deleted", []string{"-t nat -D KUBE-TEST-MARK 4"}, "table nat: chain KUBE-TEST-MARK differed: 3 of 4 rules, lacked"},
-	{"chain deleted", []string{"-t mangle -F OUTPUT", "-t mangle -F KUBE-TEST-AUDIENCE", "-t mangle -X KUBE-TEST-AUDIENCE"},
-		"table mangle: chain KUBE-TEST-AUDIENCE was missing"},
+}
+
+// drifts are ways in which a node departs from what is wanted, and how the repair is called.
+func drifts() []drift {
+	return []drift{
+		{"jump deleted", []string{"-t nat -D PREROUTING -m comment --comment plain -j KUBE-TEST-MARK"},
+			"table nat: jump PREROUTING to KUBE-TEST-MARK was missing"},
+		{"jump doubled", []string{"-t nat -A PREROUTING -m comment --comment plain -j KUBE-TEST-MARK"},
+			"table nat: jump PREROUTING to KUBE-TEST-MARK was there more than once"},
+		{"jump moved", []string{"-t nat -D PREROUTING -j KUBE-TEST-EMPTY", "-t nat -A PREROUTING -j KUBE-TEST-EMPTY"},
+			"table nat: jump PREROUTING to KUBE-TEST-EMPTY was out of order"},
+		{"chain flushed", []string{"-t filter -F KUBE-TEST-FILTER"},
+			`table filter: chain KUBE-TEST-FILTER differed: 0 of`},
+		{"rule put into our chain", []string{"-t nat -A KUBE-TEST-EMPTY -s 192.0.2.1 -j ACCEPT"},
+			`table nat: chain KUBE-TEST-EMPTY differed: 1 surplus rules, first "-A KUBE-TEST-EMPTY -s 192.0.2.1/32 -j ACCEPT"`},
+		{"rule replaced", []string{"-t nat -R KUBE-TEST-MARK 1 -j MARK --set-mark 0x8000"},
+			`table nat: chain KUBE-TEST-MARK differed: rule 1 was "-A KUBE-TEST-MARK -j MARK --set-xmark 0x8000/0xffffffff"`},
+		{"rule deleted", []string{"-t nat -D KUBE-TEST-MARK 4"}, "table nat: chain KUBE-TEST-MARK differed: 3 of 4 rules, lacked"},
+		{"chain deleted", []string{"-t mangle -F OUTPUT", "-t mangle -F KUBE-TEST-AUDIENCE", "-t mangle -X KUBE-TEST-AUDIENCE"},
+			"table mangle: chain KUBE-TEST-AUDIENCE was missing"},
+	}
 }
 
 func TestB36DriftIsRepairedAndNamed(t *testing.T) {
@@ -169,7 +173,7 @@ func TestB36DriftIsRepairedAndNamed(t *testing.T) {
 		n.rulesets = n.rulesets[:1]
 		n.ensure()
 		want := n.rules()
-		for _, drift := range drifts {
+		for _, drift := range drifts() {
 			for _, command := range drift.commands {
 				n.iptables(dataplane.IPv4, strings.Fields(command)...)
 			}
@@ -206,17 +210,19 @@ func TestB51JumpsOfKubeProxyAreKept(t *testing.T) {
 }
 
 // foreign are rules of others that look as much like ours as they may.
-var foreign = []string{
-	"-t nat -N KUBE-TEST-SERVICES2", "-t nat -A KUBE-TEST-SERVICES2 -m set --match-set KUBE-TEST-OTHER src -j RETURN",
-	"-t nat -A PREROUTING -j KUBE-TEST-SERVICES2", "-t nat -A PREROUTING -s 192.0.2.0/24 -m comment --comment mine -j ACCEPT",
-	"-t filter -N KUBE-FIREWALL", "-t filter -A INPUT -j KUBE-FIREWALL", "-t filter -P FORWARD DROP", "-t mangle -N KUBE-KUBELET-CANARY",
-	"-t raw -A PREROUTING -p tcp -m tcp --dport 80 -j ACCEPT",
+func foreign() []string {
+	return []string{
+		"-t nat -N KUBE-TEST-SERVICES2", "-t nat -A KUBE-TEST-SERVICES2 -m set --match-set KUBE-TEST-OTHER src -j RETURN",
+		"-t nat -A PREROUTING -j KUBE-TEST-SERVICES2", "-t nat -A PREROUTING -s 192.0.2.0/24 -m comment --comment mine -j ACCEPT",
+		"-t filter -N KUBE-FIREWALL", "-t filter -A INPUT -j KUBE-FIREWALL", "-t filter -P FORWARD DROP", "-t mangle -N KUBE-KUBELET-CANARY",
+		"-t raw -A PREROUTING -p tcp -m tcp --dport 80 -j ACCEPT",
+	}
 }
 
 func TestForeignRulesStayThroughEnsureAndB52Remove(t *testing.T) {
 	onNodes(t, func(n *node) {
 		n.command("ipset", "create", "KUBE-TEST-OTHER", "hash:ip")
-		for _, command := range foreign {
+		for _, command := range foreign() {
 			n.iptables(dataplane.IPv4, strings.Fields(command)...)
 		}
 		n.iptables(dataplane.IPv6, "-t", "nat", "-A", "OUTPUT", "-s", "2001:db8::1", "-j", "ACCEPT")

@@ -9,7 +9,7 @@ import (
 )
 
 // ctStates lists conntrack states in the order in which iptables prints them.
-var ctStates = [...]string{"INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT"}
+const ctStates = "INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED,SNAT,DNAT"
 
 // ruleWords collects the parts of a rule by the place where iptables-save prints them.
 type ruleWords struct {
@@ -94,10 +94,10 @@ func (w *ruleWords) matchMark(m dataplane.MatchMark) error {
 }
 
 func (w *ruleWords) matchState(m dataplane.MatchState) error {
-	states := strings.Split(m.States, ",")
-	for _, s := range states {
-		if !slices.Contains(ctStates[:], s) {
-			return fmt.Errorf("connection state %q, known are %s: %w", s, strings.Join(ctStates[:], ","), dataplane.ErrInvalid)
+	known := strings.Split(ctStates, ",")
+	for s := range strings.SplitSeq(m.States, ",") {
+		if !slices.Contains(known, s) {
+			return fmt.Errorf("connection state %q, known are %s: %w", s, ctStates, dataplane.ErrInvalid)
 		}
 	}
 	w.add("-m conntrack " + not(m.Not) + "--ctstate " + sortStates(m.States))
@@ -183,8 +183,9 @@ func not(negated bool) string {
 
 // sortStates puts a comma-separated list of conntrack states into iptables' order, without duplicates.
 func sortStates(list string) string {
+	order := strings.Split(ctStates, ",")
 	states := slices.Compact(slices.SortedFunc(strings.SplitSeq(list, ","), func(a, b string) int {
-		return slices.Index(ctStates[:], a) - slices.Index(ctStates[:], b)
+		return slices.Index(order, a) - slices.Index(order, b)
 	}))
 	return strings.Join(states, ",")
 }
