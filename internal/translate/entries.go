@@ -107,28 +107,27 @@ func (t *translation) bind(families []dataplane.Family) {
 	for _, vips := range t.vips() {
 		for _, addr := range vips.addrs {
 			family := dataplane.FamilyOf(addr)
-			if reason := t.obstacle(addr, families); reason != "" {
-				t.problem(vips.field, addr.String(), reason)
-			} else if slices.Contains(families, family) {
-				t.objects.Addresses = append(t.objects.Addresses, addr)
-				t.entry(family, IPVSIPs, dataplane.Entry{Addr: addr})
+			if !slices.Contains(families, family) {
+				continue
 			}
+			if reason := t.obstacle(addr); reason != "" {
+				t.problem(vips.field, addr.String(), reason)
+				continue
+			}
+			t.objects.Addresses = append(t.objects.Addresses, addr)
+			t.entry(family, IPVSIPs, dataplane.Entry{Addr: addr})
 		}
 	}
 	slices.SortFunc(t.objects.Addresses, netip.Addr.Compare)
 	t.objects.Addresses = slices.Compact(t.objects.Addresses)
 }
 
-// obstacle says what keeps an address from being bound. Families that the node does not serve at all are not the
-// Service's fault, and no obstacle worth a word.
-func (t *translation) obstacle(addr netip.Addr, families []dataplane.Family) string {
+// obstacle says what keeps an address from being bound.
+func (t *translation) obstacle(addr netip.Addr) string {
 	const unbound = "is served, but not bound, because %s has it; use an address that no node has"
-	family := dataplane.FamilyOf(addr)
 	switch {
 	case !service.Reachable(addr):
 		return "cannot be served; use a plain unicast address"
-	case slices.Contains(t.facts.Families, family) && !slices.Contains(families, family):
-		return "is not served, because the Service has no ClusterIP of its family; add the family to spec.ipFamilies"
 	case slices.Contains(t.facts.Local, addr):
 		return fmt.Sprintf(unbound, "an interface of this node")
 	case slices.Contains(t.facts.Node.Addresses, addr):

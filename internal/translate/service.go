@@ -86,15 +86,11 @@ func (t *translation) vips() []vips {
 	}
 }
 
-// families returns the families in which the Service is served: those of its ClusterIPs, since only for those it has
-// endpoints; all of them for a Service without any.
+// families returns the families in which the Service is served here.
 func (t *translation) families() []dataplane.Family {
-	if len(t.view.VIPs.Cluster) == 0 {
-		return t.facts.Families
-	}
 	var out []dataplane.Family
 	for _, family := range t.facts.Families {
-		if slices.ContainsFunc(t.view.VIPs.Cluster, func(a netip.Addr) bool { return dataplane.FamilyOf(a) == family }) {
+		if slices.Contains(t.view.Families, family) {
 			out = append(out, family)
 		}
 	}
