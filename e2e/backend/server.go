@@ -78,7 +78,8 @@ func (s *Server) Address() netip.AddrPort { return s.address }
 // Protocol is what the server speaks.
 func (s *Server) Protocol() topology.Protocol { return s.protocol }
 
-// Requests is how many requests the server has answered so far.
+// Requests is how many requests the server has got so far. One that was answered
+// is counted.
 func (s *Server) Requests() int { return int(s.requests.Load()) }
 
 // Accepted is how many connections the server has accepted so far, 0 for UDP.
@@ -165,10 +166,10 @@ func (s *Server) serve(connection net.Conn) {
 			return // the client sees the end of the connection
 		}
 		reply.Received = request.Padding
+		s.requests.Add(1)
 		if _, err := connection.Write(reply.Append(nil, request.ReplyPadding)); err != nil {
 			return
 		}
-		s.requests.Add(1)
 	}
 }
 
@@ -188,9 +189,9 @@ func (s *Server) serveDatagrams() {
 			continue // the client gets no answer
 		}
 		reply := Reply{Backend: s.name, Server: s.address, Client: unmapped(client), Received: request.Padding}
-		if _, err := s.datagrams.WriteToUDPAddrPort(reply.Append(nil, request.ReplyPadding), client); err == nil {
-			s.requests.Add(1)
-		}
+		s.requests.Add(1)
+		// A lost answer is the client's to notice.
+		_, _ = s.datagrams.WriteToUDPAddrPort(reply.Append(nil, request.ReplyPadding), client)
 	}
 }
 
