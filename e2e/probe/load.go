@@ -57,11 +57,11 @@ func (l *Load) count(answer Answer, err error) {
 	l.tally.add(answer, err)
 }
 
-// Answered is how many questions have been answered so far.
-func (l *Load) Answered() int {
+// Tally is what has come of the load so far.
+func (l *Load) Tally() Tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tally.Answered
+	return l.tally.clone()
 }
 
 // Stop ends the load after its present question and returns what came of it.
@@ -69,7 +69,5 @@ func (l *Load) Answered() int {
 func (l *Load) Stop() Tally {
 	l.cancel()
 	<-l.done
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.tally
+	return l.Tally()
 }

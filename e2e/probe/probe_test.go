@@ -207,31 +207,32 @@ func TestLoadSeesAGap(t *testing.T) {
 	}
 	defer session.Close()
 	held := session.StartLoad(ctx, 0)
-	for load.Answered() < 10 || held.Answered() < 10 {
-		if ctx.Err() != nil {
-			t.Fatalf("too few answers: %v, %v", load.Stop(), held.Stop())
-		}
-		time.Sleep(time.Millisecond)
-	}
+	until(ctx, t, func() bool { return load.Tally().Answered >= 10 && held.Tally().Answered >= 10 })
 	if tally := held.Stop(); tally.Err() != nil || tally.Clients[near.IPv4] != tally.Answered {
 		t.Errorf("the held session: %v from %v", tally, tally.Clients)
 	}
 	server.Close()
-	refused := func(_ probe.Answer, err error) bool { return errors.Is(err, probe.ErrRefused) }
-	if _, err := probe.Await(ctx, near.Netns, probe.Target{Protocol: topology.TCP, AddrPort: at}, refused); err != nil {
-		t.Fatal(err)
-	}
+	until(ctx, t, func() bool { return load.Tally().Failed > 0 })
 	backend.Start(t, far.Netns, topology.TCP, at)
 	if _, err := probe.Await(ctx, near.Netns, probe.Target{Protocol: topology.TCP, AddrPort: at}, probe.Answered("far")); err != nil {
 		t.Fatal(err)
 	}
-	before := load.Answered()
-	for load.Answered() == before && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
+	before := load.Tally().Answered
+	until(ctx, t, func() bool { return load.Tally().Answered > before })
+	if tally := load.Stop(); tally.Failed == 0 || !errors.Is(tally.Err(), probe.ErrRefused) || tally.Answered <= before {
+		t.Errorf("got %v, want refusals from the gap and answers after it", tally)
 	}
-	tally := load.Stop()
-	if tally.Failed == 0 || tally.Err() == nil || tally.Answered <= before {
-		t.Errorf("got %v, want failures from the gap and answers after it", tally)
+}
+
+// until waits for a condition and fails the test if ctx ends first.
+func until(ctx context.Context, t *testing.T, condition func() bool) {
+	t.Helper()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("what the test waits for does not come")
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 

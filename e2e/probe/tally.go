@@ -41,6 +41,12 @@ func (t *Tally) add(answer Answer, err error) {
 	t.Clients[answer.Client.Addr()]++
 }
 
+// clone is a copy that later outcomes do not change.
+func (t Tally) clone() Tally {
+	t.Backends, t.Clients, t.Failures = maps.Clone(t.Backends), maps.Clone(t.Clients), slices.Clone(t.Failures)
+	return t
+}
+
 // Err is nil if every question was answered, else it wraps the kept failures.
 func (t Tally) Err() error {
 	if t.Failed == 0 {
