@@ -54,7 +54,7 @@ func (r ruleBuilder) clusterMasquerade() []dataplane.Rule {
 func (r ruleBuilder) ownMasquerade() []dataplane.Rule {
 	var rules []dataplane.Rule
 	for _, set := range []string{ClusterIP, LoadBalancerLocal, ExternalIPLocal} {
-		rules = append(rules, rule("masquerade the node's own traffic from virtual addresses",
+		rules = append(rules, rule("masquerade own traffic from virtual addresses",
 			dataplane.GoTo{Chain: chainMarkMasq}, r.in(set, toAddressPort), r.in(IPVSIPs, fromAddress)))
 	}
 	return rules
@@ -63,7 +63,7 @@ func (r ruleBuilder) ownMasquerade() []dataplane.Rule {
 // loadBalancer: under externalTrafficPolicy Local the endpoint is on this node and sees the client.
 func (r ruleBuilder) loadBalancer() []dataplane.Rule {
 	return []dataplane.Rule{
-		rule("keep the client's address", dataplane.Return{}, r.in(LoadBalancerLocal, toAddressPort)),
+		rule("keep the source address", dataplane.Return{}, r.in(LoadBalancerLocal, toAddressPort)),
 		rule("masquerade", dataplane.GoTo{Chain: chainMarkMasq}),
 	}
 }
@@ -79,7 +79,7 @@ func (r ruleBuilder) nodePort() []dataplane.Rule {
 		}
 		match := dataplane.MatchProtocol{Protocol: protocol}
 		rules = append(rules,
-			rule("keep the client's address", dataplane.Return{}, match, r.in(local, fields)),
+			rule("keep the source address", dataplane.Return{}, match, r.in(local, fields)),
 			rule("masquerade", dataplane.GoTo{Chain: chainMarkMasq}, match, r.in(all, fields)))
 	}
 	return rules
