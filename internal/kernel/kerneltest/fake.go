@@ -26,6 +26,7 @@ type Fake struct {
 	sets       map[string]*fakeSet
 	rules      map[dataplane.Family]dataplane.Ruleset
 	names      []string // sets of the last foundation
+	setLimit   uint32   // how far a full set is grown
 	events     broadcaster
 	record     recorder
 	closed     bool
@@ -63,6 +64,7 @@ func NewFake(schedulers ...string) *Fake {
 		link:       fakeLink{addresses: map[netip.Addr]bool{}, node: map[dataplane.NodeAddress]bool{}},
 		sets:       map[string]*fakeSet{},
 		rules:      map[dataplane.Family]dataplane.Ruleset{},
+		setLimit:   1 << 24,
 	}
 	for _, name := range schedulers {
 		f.schedulers[name] = true

@@ -184,12 +184,21 @@ func (f *Fake) changeEntry(verb dataplane.Verb, entry dataplane.Entry) error {
 	switch {
 	case verb == dataplane.Delete:
 		delete(set.entries, entry.Key())
-	case !there && set.Type != dataplane.BitmapPort && len(set.entries) >= int(set.MaxElem):
+	case !there && !set.room(f.setLimit):
 		return dataplane.ErrSetFull
 	default:
 		set.entries[entry.Key()] = entry
 	}
 	return nil
+}
+
+// room grows the set when it is full, as package ipset does, and returns false when it may not grow further.
+func (s *fakeSet) room(limit uint32) bool {
+	if s.Type == dataplane.BitmapPort || len(s.entries) < int(s.MaxElem) {
+		return true
+	}
+	s.MaxElem = max(s.MaxElem, min(2*s.MaxElem, limit))
+	return len(s.entries) < int(s.MaxElem)
 }
 
 // clone returns a copy of the set with other parameters and the same entries.

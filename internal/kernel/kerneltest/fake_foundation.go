@@ -68,13 +68,11 @@ func (f *Fake) ensureSet(set dataplane.Set) (string, error) {
 		return "", fmt.Errorf("%s: %w", set, err)
 	}
 	there := f.sets[set.Name]
-	if there != nil && there.Set == set {
-		return "", nil
-	}
 	if there != nil && there.Type == set.Type && there.Family == set.Family {
-		if len(there.entries) > int(set.MaxElem) && set.Type != dataplane.BitmapPort {
-			return "", fmt.Errorf("set %s: %w", set.Name, dataplane.ErrSetFull)
+		if there.MaxElem >= set.MaxElem && there.Marks == set.Marks {
+			return "", nil // a larger one is fine
 		}
+		set.MaxElem = max(set.MaxElem, there.MaxElem)
 		f.sets[set.Name] = there.clone(set)
 		return "recreated set " + set.Name + " with its entries", nil
 	}

@@ -102,6 +102,14 @@ func (f *Fake) SetConnections(key dataplane.VirtualServerKey, addr netip.AddrPor
 	return fmt.Errorf("real server %s of %s: %w", addr, key, dataplane.ErrNotExist)
 }
 
+// LimitSets sets how far a set that is full is grown; without it, to 2^24 entries as package ipset does. Sets that are
+// larger already stay so. With a limit of 1, adding to a full set is ErrSetFull.
+func (f *Fake) LimitSets(maxElem uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.setLimit = maxElem
+}
+
 // PutSet creates an empty set by hand, in place of one of that name that no rule uses.
 func (f *Fake) PutSet(set dataplane.Set) error {
 	f.mu.Lock()

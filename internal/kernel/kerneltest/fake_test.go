@@ -101,6 +101,25 @@ func TestFakeRecords(t *testing.T) {
 	}
 }
 
+func TestFakeFillsSets(t *testing.T) {
+	fake := founded(t)
+	fake.LimitSets(1)
+	add := func(addr string) error {
+		entry := dataplane.Entry{Set: setSmall, Addr: netip.MustParseAddr(addr)}
+		return fake.Apply(context.Background(), []dataplane.Operation{{Verb: dataplane.Add, Object: entry}})[0]
+	}
+	if err := errors.Join(add("10.0.0.1"), add("10.0.0.2"), add("10.0.0.2")); err != nil {
+		t.Error(err)
+	}
+	if err := add("10.0.0.3"); !errors.Is(err, dataplane.ErrSetFull) {
+		t.Errorf("a third entry in a set for two: %v", err)
+	}
+	fake.LimitSets(3)
+	if err := add("10.0.0.3"); err != nil {
+		t.Errorf("after the limit was raised: %v", err)
+	}
+}
+
 func TestFakeRefusesForeignDevice(t *testing.T) {
 	fake := NewFake()
 	fake.PutDevice("bridge")

@@ -85,3 +85,23 @@ func (c *conn) setDown(device netlink.Link) error {
 func addition(addr netip.Addr) dataplane.Operation {
 	return dataplane.Operation{Verb: dataplane.Add, Object: dataplane.Address{Addr: addr}}
 }
+
+// RemoveDevice deletes the device with all its addresses, and returns a line if there was one. ErrConflict: an interface of
+// another kind has the name; it stays.
+func (d *Driver) RemoveDevice(ctx context.Context) (removed []string, err error) {
+	err = d.with(ctx, func(c *conn) error {
+		device, err := c.device(d.kind)
+		if errors.Is(err, dataplane.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := typed(c.handle.LinkDel(device)); err != nil && !errors.Is(err, dataplane.ErrNotExist) {
+			return fmt.Errorf("delete the device %s: %w", dataplane.Device, err)
+		}
+		removed = append(removed, "deleted the device "+dataplane.Device)
+		return nil
+	})
+	return removed, err
+}

@@ -119,6 +119,11 @@ func TestEnsureDevice(t *testing.T) {
 		t.Error("the device is still up")
 	}
 	expectAddresses(t, d, "10.96.0.10", "fd00::10")
+	for _, want := range []int{1, 0} {
+		if removed, err := d.RemoveDevice(t.Context()); err != nil || len(removed) != want {
+			t.Errorf("removed %q, %v; want %d lines", removed, err, want)
+		}
+	}
 }
 
 func TestDeviceOfAnotherKind(t *testing.T) {
@@ -130,8 +135,9 @@ func TestDeviceOfAnotherKind(t *testing.T) {
 	put(t, device(t), "192.0.2.1/32")
 	_, ensure := d.EnsureDevice(t.Context())
 	_, read := d.Addresses(t.Context())
+	_, remove := d.RemoveDevice(t.Context())
 	results := d.Apply(t.Context(), append(operations(dataplane.Add, "10.96.0.10"), operations(dataplane.Delete, "192.0.2.1")...))
-	for _, err := range append(results, ensure, read) {
+	for _, err := range append(results, ensure, read, remove) {
 		if !errors.Is(err, dataplane.ErrConflict) {
 			t.Errorf("got %v, want ErrConflict", err)
 		}
