@@ -358,6 +358,7 @@ func TestDeviceGoneBringsAllAddressesBack(t *testing.T) {
 	b := newBench(t)
 	b.want(web(dataplane.TCP, 1))
 	b.run()
-	b.changed.Merge(b.planner.ObserveDeviceGone())
+	b.planner.ObserveDeviceGone()
+	b.changed.Merge(b.ledger.All())
 	b.expect("ip addr add 10.96.0.1/32 dev kube-ipvs0\n", b.run())
 }

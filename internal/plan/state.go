@@ -126,13 +126,8 @@ func (p *Planner) ObserveAddress(addr netip.Addr, bound bool) {
 	}
 }
 
-// ObserveDeviceGone records that the device vanished, and every address with it; it returns the addresses it had.
-func (p *Planner) ObserveDeviceGone() dataplane.Keys {
-	gone := dataplane.NewKeys()
-	gone.Addresses = p.addresses
-	p.addresses = make(map[netip.Addr]struct{})
-	return gone
-}
+// ObserveDeviceGone records that the device vanished, and every address with it.
+func (p *Planner) ObserveDeviceGone() { clear(p.addresses) }
 
 // Confirm records the result of an operation. A failed operation leaves the confirmed state as it was, except that
 // dataplane.ErrNotExist proves that something thought to exist does not.

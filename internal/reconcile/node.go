@@ -14,9 +14,7 @@ import (
 func (r *Reconciler) ensureFoundation(ctx context.Context) []string {
 	repaired, err := r.kernel.EnsureFoundation(ctx, r.foundation())
 	r.loop.status.foundation.done(r.options.Clock.Now(), err)
-	if err != nil {
-		r.observer.StepFailed(StepFoundation, err)
-	}
+	r.observer.StepDone(StepFoundation, err)
 	if len(repaired) > 0 && r.loop.status.adopted {
 		// A set that was made anew is empty, and a new device has no addresses: read what there is.
 		r.loop.status.snapshot.request(r.options.Clock.Now())
@@ -31,8 +29,8 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context, repaired []string) {
 	snapshot, err := r.kernel.Snapshot(ctx)
 	now := r.options.Clock.Now()
 	status.snapshot.done(now, err)
+	r.observer.StepDone(StepSnapshot, err)
 	if err != nil {
-		r.observer.StepFailed(StepSnapshot, err)
 		return
 	}
 	drifted := r.loop.planner.Adopt(snapshot.Objects)
@@ -51,8 +49,8 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context, repaired []string) {
 func (r *Reconciler) readAddresses(ctx context.Context) {
 	found, err := r.kernel.NodeAddresses(ctx)
 	r.loop.status.addresses.done(r.options.Clock.Now(), err)
+	r.observer.StepDone(StepAddresses, err)
 	if err != nil {
-		r.observer.StepFailed(StepAddresses, err)
 		return
 	}
 	var addrs []netip.Addr
@@ -72,7 +70,6 @@ func (r *Reconciler) readAddresses(ctx context.Context) {
 
 // factsChanged has every Service translated again: its meaning depends on the node.
 func (r *Reconciler) factsChanged() {
-	r.loop.facts.Families = r.options.Families
 	r.loop.facts.NodePortAddrs = r.options.NodePorts.Select(r.loop.facts)
 	r.inbox.touchAll()
 	r.loop.status.newFacts = true
@@ -95,9 +92,9 @@ func (r *Reconciler) countDrains(ctx context.Context) {
 		return
 	}
 	connections, err := r.kernel.Connections(ctx, draining)
+	r.observer.StepDone(StepDrain, err)
 	if err != nil {
 		r.loop.status.drain.done(now, err)
-		r.observer.StepFailed(StepDrain, err)
 		return
 	}
 	r.loop.status.drain.failures = 0

@@ -14,8 +14,8 @@ type Observer interface {
 	Queued(at time.Time)
 	// RoundDone: a round ended. The kernel answered, whatever became of single operations.
 	RoundDone(Round)
-	// StepFailed: the foundation, a snapshot or the node's addresses could not be had; it will be tried again.
-	StepFailed(step Step, err error)
+	// StepDone: a step was tried; it will be tried again if it failed.
+	StepDone(step Step, err error)
 	// Audited: the whole kernel was compared with the whole desired state.
 	Audited(Audit)
 	// Problems replaces what is known to be wrong with an object; none clears it.
@@ -71,4 +71,51 @@ type Audit struct {
 	Repaired []string
 	// Drifted is the number of objects that somebody else had changed.
 	Drifted int
+}
+
+// Observers passes everything on to each of several observers.
+type Observers []Observer
+
+var _ Observer = Observers(nil)
+
+// Queued implements Observer.
+func (o Observers) Queued(at time.Time) {
+	for _, each := range o {
+		each.Queued(at)
+	}
+}
+
+// RoundDone implements Observer.
+func (o Observers) RoundDone(round Round) {
+	for _, each := range o {
+		each.RoundDone(round)
+	}
+}
+
+// StepDone implements Observer.
+func (o Observers) StepDone(step Step, err error) {
+	for _, each := range o {
+		each.StepDone(step, err)
+	}
+}
+
+// Audited implements Observer.
+func (o Observers) Audited(audit Audit) {
+	for _, each := range o {
+		each.Audited(audit)
+	}
+}
+
+// Problems implements Observer.
+func (o Observers) Problems(object string, problems []service.Problem) {
+	for _, each := range o {
+		each.Problems(object, problems)
+	}
+}
+
+// NodeChanged implements Observer.
+func (o Observers) NodeChanged(node service.Node) {
+	for _, each := range o {
+		each.NodeChanged(node)
+	}
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"net/netip"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -15,8 +16,9 @@ type Options struct {
 	// Service shapes what Services become; NodePorts selects the addresses that NodePorts are served on.
 	Service   service.Options
 	NodePorts service.NodePortAddresses
-	// NodeName seeds what differs from node to node until a Node object arrives.
+	// NodeName is the name of the own Node; Bind the node's IP if it was set (bindAddress), else zero.
 	NodeName string
+	Bind     netip.Addr
 	// AuditPeriod is the time between two comparisons of the whole kernel with the whole desired state.
 	AuditPeriod time.Duration
 	// MinPeriod is the least time between the starts of two rounds; 0 for none.

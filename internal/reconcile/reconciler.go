@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -55,6 +56,7 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1)}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
+		facts:   service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
 		ledger:  ledger.New(),
 		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
 		retries: newRetries(),
@@ -112,8 +114,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 // is not fatal.
 func (r *Reconciler) subscribe(ctx context.Context) <-chan dataplane.Event {
 	events, err := r.kernel.Subscribe(ctx)
+	r.observer.StepDone(StepSubscribe, err)
 	if err != nil {
-		r.observer.StepFailed(StepSubscribe, err)
 		return nil
 	}
 	return events
@@ -127,7 +129,8 @@ func (r *Reconciler) observe(event dataplane.Event) {
 		l.planner.ObserveAddress(event.Addr, event.Kind == dataplane.BoundAddressAdded)
 		l.pending.Addresses[event.Addr] = struct{}{}
 	case dataplane.DeviceRemoved:
-		l.pending.Merge(l.planner.ObserveDeviceGone())
+		l.planner.ObserveDeviceGone()
+		maps.Copy(l.pending.Addresses, l.ledger.All().Addresses)
 		l.status.foundation.request(now)
 	case dataplane.NodeAddressesChanged:
 		l.status.addresses.request(now)
@@ -158,6 +161,7 @@ func (r *Reconciler) prepare(ctx context.Context) {
 	if status.adopted && !clock.Now().Before(status.audit) {
 		status.foundation.request(clock.Now())
 		status.snapshot.request(clock.Now())
+		status.audit = clock.Now().Add(r.options.AuditPeriod)
 	}
 	var repaired []string
 	if status.foundation.isDue(clock.Now()) {

@@ -1,0 +1,175 @@
+package metrics
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/reconcile"
+	"kube-ipvs-proxy/internal/service"
+)
+
+// Metrics follows the reconciler and holds what it counts. It is safe for concurrent use.
+type Metrics struct {
+	clock    clock.PassiveClock
+	families []dataplane.Family
+	proxy    proxyMetrics
+	own      ownMetrics
+
+	mu       sync.Mutex
+	problems map[string]int // by object
+}
+
+// proxyMetrics are kube-proxy's.
+type proxyMetrics struct {
+	duration    *prometheus.HistogramVec
+	programming *prometheus.HistogramVec
+	last        *prometheus.GaugeVec
+	queued      *prometheus.GaugeVec
+}
+
+// ownMetrics are this proxy's.
+type ownMetrics struct {
+	operations *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	steps      *prometheus.CounterVec
+	waiting    prometheus.Gauge
+	services   prometheus.Counter
+	drifted    prometheus.Counter
+	repaired   prometheus.Counter
+	audited    prometheus.Gauge
+	problems   prometheus.Gauge
+}
+
+var _ reconcile.Observer = (*Metrics)(nil)
+
+// New returns metrics and registers them.
+func New(registry prometheus.Registerer, c clock.PassiveClock, families []dataplane.Family) *Metrics {
+	m := &Metrics{clock: c, families: families, proxy: newProxyMetrics(), own: newOwnMetrics(), problems: make(map[string]int)}
+	registry.MustRegister(m.proxy.duration, m.proxy.programming, m.proxy.last, m.proxy.queued,
+		m.own.operations, m.own.failures, m.own.steps, m.own.waiting, m.own.services, m.own.drifted, m.own.repaired, m.own.audited, m.own.problems)
+	return m
+}
+
+func newProxyMetrics() proxyMetrics {
+	family := []string{"ip_family"}
+	return proxyMetrics{
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kubeproxy_sync_proxy_rules_duration_seconds", Help: "SyncProxyRules latency in seconds",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}, family),
+		programming: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kubeproxy_network_programming_duration_seconds",
+			Help: "In Cluster Network Programming Latency in seconds",
+			// The upstream buckets: fine below a second, by seconds to a minute, then coarse.
+			Buckets: append(append([]float64{0.25, 0.5}, prometheus.LinearBuckets(1, 1, 59)...),
+				append(prometheus.LinearBuckets(60, 5, 12), prometheus.LinearBuckets(120, 30, 7)...)...)}, family),
+		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+			Help: "The last time proxy rules were successfully synced"}, family),
+		queued: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+			Help: "The last time a sync of proxy rules was queued"}, family),
+	}
+}
+
+func newOwnMetrics() ownMetrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "kube_ipvs_proxy_" + name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "kube_ipvs_proxy_" + name, Help: help})
+	}
+	return ownMetrics{
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kube_ipvs_proxy_operations_total",
+			Help: "Kernel operations by kind of object and verb"}, []string{"object", "verb"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kube_ipvs_proxy_operation_failures_total",
+			Help: "Kernel operations that failed and will be tried again"}, []string{"object", "verb"}),
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kube_ipvs_proxy_step_failures_total",
+			Help: "Failures of steps that concern the whole node"}, []string{"step"}),
+		waiting:  gauge("waiting_objects", "Objects whose operations failed and will be tried again"),
+		services: counter("translated_services_total", "Services translated into desired objects"),
+		drifted:  counter("drifted_objects_total", "Objects that somebody else had changed, found by audits"),
+		repaired: counter("foundation_repairs_total", "Parts of the foundation (device, sets, rules) that had to be put right"),
+		audited:  gauge("last_audit_timestamp_seconds", "When the whole kernel was last compared with the desired state"),
+		problems: gauge("object_problems", "Problems known in objects of the sources"),
+	}
+}
+
+// Queued implements reconcile.Observer.
+func (m *Metrics) Queued(at time.Time) {
+	for _, family := range m.families {
+		m.proxy.queued.WithLabelValues(family.String()).Set(seconds(at))
+	}
+}
+
+// RoundDone implements reconcile.Observer.
+func (m *Metrics) RoundDone(round reconcile.Round) {
+	now := m.clock.Now()
+	for _, family := range m.families {
+		m.proxy.duration.WithLabelValues(family.String()).Observe(round.Duration.Seconds())
+		m.proxy.last.WithLabelValues(family.String()).Set(seconds(now))
+		for _, at := range round.Triggered {
+			m.proxy.programming.WithLabelValues(family.String()).Observe(now.Sub(at).Seconds())
+		}
+	}
+	m.own.services.Add(float64(round.Services))
+	m.own.waiting.Set(float64(round.Waiting))
+	for _, op := range round.Operations {
+		m.own.operations.WithLabelValues(kind(op.Object), op.Verb.String()).Inc()
+	}
+	for _, failure := range round.Failures {
+		m.own.failures.WithLabelValues(kind(failure.Operation.Object), failure.Operation.Verb.String()).Inc()
+	}
+}
+
+// kind names the kind of an object as a label value.
+func kind(object dataplane.Object) string {
+	switch object.(type) {
+	case dataplane.VirtualServer:
+		return "virtual_server"
+	case dataplane.Member:
+		return "real_server"
+	case dataplane.Address:
+		return "address"
+	case dataplane.Entry:
+		return "set_entry"
+	case dataplane.Flows:
+		return "conntrack_flows"
+	}
+	return "other"
+}
+
+// StepDone implements reconcile.Observer.
+func (m *Metrics) StepDone(step reconcile.Step, err error) {
+	if err == nil {
+		return
+	}
+	m.own.steps.WithLabelValues(string(step)).Inc()
+}
+
+// Audited implements reconcile.Observer.
+func (m *Metrics) Audited(audit reconcile.Audit) {
+	m.own.drifted.Add(float64(audit.Drifted))
+	m.own.repaired.Add(float64(len(audit.Repaired)))
+	m.own.audited.Set(seconds(audit.At))
+}
+
+// Problems implements reconcile.Observer.
+func (m *Metrics) Problems(object string, problems []service.Problem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.own.problems.Add(float64(len(problems) - m.problems[object]))
+	if len(problems) == 0 {
+		delete(m.problems, object)
+		return
+	}
+	m.problems[object] = len(problems)
+}
+
+// NodeChanged implements reconcile.Observer.
+func (m *Metrics) NodeChanged(service.Node) {}
+
+func seconds(at time.Time) float64 { return float64(at.UnixNano()) / 1e9 }
