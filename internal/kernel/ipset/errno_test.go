@@ -76,6 +76,24 @@ func TestMissingSubsystemComesWithARemedy(t *testing.T) {
 	}
 }
 
+func TestErrorsNameTheObjectAndTheRemedy(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&ConflictError{Set: "S", Found: "hash:ip family inet", Wanted: "bitmap:port"},
+			"ipset: set S exists as hash:ip family inet where bitmap:port is wanted: remove the rules that refer to it, then destroy it"},
+		{refusal(cmdAdd, codeTypeSpecific, false, "add S 10.0.0.1"), "ipset: add S 10.0.0.1: the set is full (code 4352)"},
+		{inAction(&lostError{unix.ENOBUFS}, "list set S"), "ipset: list set S: answers of the kernel were lost: no buffer space available"},
+		{inAction(&lostError{unix.EAGAIN}, "list set S"), "ipset: list set S: the kernel did not answer"},
+		{inAction(&lostError{unix.EBADF}, "list set S"), "ipset: list set S: netlink socket failed: bad file descriptor"},
+	} {
+		if got := c.err.Error(); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
 func TestVersionsAndRevisions(t *testing.T) {
 	for _, c := range []struct {
 		newest, oldest, want uint8

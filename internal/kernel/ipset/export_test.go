@@ -1,6 +1,12 @@
 package ipset
 
-import "golang.org/x/sys/unix"
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
 
 // ShrinkReceiveBuffer makes the kernel lose answers to a batch.
 func (d *Driver) ShrinkReceiveBuffer() error {
@@ -24,3 +30,24 @@ const (
 	MaxElements = maxElements
 	BatchSize   = batchSize
 )
+
+// BeginReading asks for a set's entries and leaves them unread, as a slow reader does, until the driver is closed.
+func (d *Driver) BeginReading(set string) error {
+	e := encoder{}
+	e.message(cmdList, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, d.socket.nextSeq(), func(e *encoder) {
+		e.uint8(attrProtocol, d.version)
+		e.text(attrSetName, set)
+	})
+	return d.socket.send(e.b)
+}
+
+// GrowBy is what Apply does with a full set.
+func (d *Driver) GrowBy(ctx context.Context, set string, more int) error {
+	return d.growBy(ctx, set, more)
+}
+
+// LookUpType asks the kernel for a set type.
+func (d *Driver) LookUpType(ctx context.Context, t dataplane.SetType) error {
+	_, err := d.revision(ctx, dataplane.Set{Type: t})
+	return err
+}

@@ -3,6 +3,7 @@ package ipset_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -113,6 +114,13 @@ func TestTheContextEndsEverything(t *testing.T) {
 	}
 	if got := entriesOf(t, d, "S"); len(got) != 0 {
 		t.Errorf("%d entries were added", len(got))
+	}
+}
+
+func TestATypeTheKernelLacks(t *testing.T) {
+	d, _ := open(t)
+	if err := d.LookUpType(context.Background(), 99); !errors.Is(err, dataplane.ErrUnavailable) || !strings.Contains(err.Error(), "load module") {
+		t.Error(err)
 	}
 }
 

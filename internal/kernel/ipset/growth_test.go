@@ -111,6 +111,59 @@ func TestGrowRefusals(t *testing.T) {
 	}
 }
 
+// The kernel neither swaps nor destroys a set that somebody is reading.
+func TestASetBeingReadStaysAsItIs(t *testing.T) {
+	ctx := context.Background()
+	d, _ := open(t)
+	set := hashSet("S", dataplane.HashIPPort, dataplane.IPv4)
+	set.MaxElem = 5000
+	ensure(t, d, set)
+	entries := numbered("S", 5000) // more than one datagram
+	apply(t, d, dataplane.Add, entries...)
+	reader, err := ipset.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.BeginReading("S"); err != nil {
+		t.Fatal(err)
+	}
+	larger := hashSet("S", dataplane.HashIPPort, dataplane.IPv4)
+	if _, err := d.Ensure(ctx, []dataplane.Set{larger}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("Ensure: %v", err)
+	}
+	more := dataplane.Entry{Set: "S", Addr: entries[0].Addr, Protocol: dataplane.UDP, Port: 1}
+	err = d.Apply(ctx, operations(dataplane.Add, more))[0]
+	if !errors.Is(err, unix.EBUSY) || !errors.Is(err, dataplane.ErrSetFull) {
+		t.Errorf("Apply: %v", err)
+	}
+	if names := mustRun(t, "ipset list -n"); names != "S\n" || !slices.Equal(entriesOf(t, d, "S"), entries) {
+		t.Errorf("the set changed; sets: %q", names)
+	}
+	if err := reader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, d, dataplane.Add, more)
+}
+
+func TestGrowthEndsSomewhere(t *testing.T) {
+	ctx := context.Background()
+	d, _ := open(t)
+	ensure(t, d, hashSet("S", dataplane.HashIPPort, dataplane.IPv4))
+	if err := d.GrowBy(ctx, "S", ipset.MaxElements); err != nil {
+		t.Error(err)
+	}
+	sets, err := d.Sets(ctx)
+	if err != nil || len(sets) != 1 || sets[0].MaxElem != ipset.MaxElements {
+		t.Errorf("sets %v, %v", sets, err)
+	}
+	if err := d.GrowBy(ctx, "S", 1); !errors.Is(err, dataplane.ErrSetFull) {
+		t.Errorf("beyond the end: %v", err)
+	}
+	if err := d.GrowBy(ctx, "GONE", 1); !errors.Is(err, dataplane.ErrNotExist) {
+		t.Errorf("a missing set: %v", err)
+	}
+}
+
 // A packet to a member never finds the set without it while the set is replaced again and again.
 func TestP21NoPacketSeesAGap(t *testing.T) {
 	ctx := context.Background()
