@@ -1,0 +1,188 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel"
+	"kube-ipvs-proxy/internal/kernel/ipset"
+)
+
+func expectCalls(t *testing.T, s *stub, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, s.calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	s.calls = nil
+}
+
+func add(object dataplane.Object) dataplane.Operation {
+	return dataplane.Operation{Verb: dataplane.Add, Object: object}
+}
+
+var errTest = errors.New("out of luck")
+
+// Neighbours travel together, the order between subsystems stays, and every result belongs to its operation.
+func TestApplySplits(t *testing.T) {
+	h, s := stubbed()
+	addr := netip.MustParseAddr("10.96.0.10")
+	web := dataplane.VirtualServer{Key: dataplane.KeyOf(dataplane.UDP, addr, 53), Scheduler: "rr", MaskBits: 32}
+	member := dataplane.Member{VirtualServer: web.Key, RealServer: dataplane.RealServer{Addr: netip.MustParseAddrPort("10.1.0.1:53")}}
+	flows := dataplane.Flows{VirtualServer: web.Key, RealServer: member.Addr}
+	entry, address := dataplane.Entry{Set: "SET", Addr: addr}, dataplane.Address{Addr: addr}
+	ops := []dataplane.Operation{
+		add(entry), add(web), add(member), add(address), add(nil), {Verb: dataplane.Edit, Object: address}, add(flows),
+		{Verb: dataplane.Delete, Object: member}, {Verb: dataplane.Delete, Object: flows}, {Verb: dataplane.Delete, Object: entry},
+		{Verb: dataplane.Edit, Object: entry}, {Verb: dataplane.Edit, Object: web},
+	}
+	s.fail[ops[2].String()], s.fail[ops[8].String()] = errTest, errTest
+	results := h.Apply(t.Context(), ops)
+	if len(results) != len(ops) {
+		t.Fatalf("%d results for %d operations", len(results), len(ops))
+	}
+	want := map[int]error{2: errTest, 4: dataplane.ErrInvalid, 5: dataplane.ErrInvalid, 6: dataplane.ErrInvalid, 8: errTest, 10: dataplane.ErrInvalid}
+	for i, err := range results {
+		if !errors.Is(err, want[i]) {
+			t.Errorf("%s: %v, want %v", ops[i], err, want[i])
+		}
+	}
+	expectCalls(t, s,
+		"ipset: ipset add SET 10.96.0.10",
+		"ipvs: ipvsadm -A -u 10.96.0.10:53 -s rr | ipvsadm -a -u 10.96.0.10:53 -r 10.1.0.1:53 -m -w 0",
+		"link: ip addr add 10.96.0.10/32 dev kube-ipvs0",
+		"ipvs: ipvsadm -d -u 10.96.0.10:53 -r 10.1.0.1:53",
+		"conntrack: conntrack -D -p udp --orig-dst 10.96.0.10 --reply-src 10.1.0.1",
+		"ipset: ipset del SET 10.96.0.10",
+		"ipvs: ipvsadm -E -u 10.96.0.10:53 -s rr",
+	)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i, err := range h.Apply(ended, ops[:4]) {
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), ops[i].String()) {
+			t.Errorf("after the context ended: %v", err)
+		}
+	}
+	expectCalls(t, s)
+}
+
+func foundation(sets ...string) kernel.Foundation {
+	var f kernel.Foundation
+	for _, name := range sets {
+		f.Sets = append(f.Sets, dataplane.Set{Name: name})
+	}
+	return f
+}
+
+func TestFoundationOrder(t *testing.T) {
+	h, s := stubbed()
+	repaired, err := h.EnsureFoundation(t.Context(), foundation("A", "B"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"device", "rules"}, repaired); diff != "" {
+		t.Error(diff)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure rules",
+		"destroy set "+standInFor("A"), "destroy set "+standInFor("B")) // left behind by an earlier process, perhaps
+	if _, err := h.EnsureFoundation(t.Context(), foundation("A", "B")); err != nil {
+		t.Fatal(err)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure rules")
+	if _, err := h.Snapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expectCalls(t, s, "pools", "addresses", "entries of A B")
+}
+
+// Without a set there are no rules; without a device there are both all the same. Neither error hides the other.
+func TestFoundationFailures(t *testing.T) {
+	h, s := stubbed()
+	s.fail["ensure set A"], s.fail["ensure device"] = dataplane.ErrPermission, dataplane.ErrUnavailable
+	_, err := h.EnsureFoundation(t.Context(), foundation("A", "B"))
+	if !errors.Is(err, dataplane.ErrPermission) || !errors.Is(err, dataplane.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B")
+	delete(s.fail, "ensure set A")
+	if _, err = h.EnsureFoundation(t.Context(), foundation("A")); !errors.Is(err, dataplane.ErrUnavailable) {
+		t.Errorf("error %v", err)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure rules", "destroy set "+standInFor("A"))
+}
+
+// P22: rules are pointed to a stand-in while a set of another type is replaced.
+func TestWrongSetIsReplaced(t *testing.T) {
+	h, s := stubbed()
+	h.swept = true
+	s.fail["ensure set B"] = conflict("B")
+	repaired, err := h.EnsureFoundation(t.Context(), foundation("A", "B"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"device", "replaced set B, which was hash:ip, by hash:net", "rules"}, repaired); diff != "" {
+		t.Error(diff)
+	}
+	standIn := standInFor("B")
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn,
+		"replace set B", "ensure rules", "destroy set "+standIn)
+	if len(standIn) > 31 || standIn == ipset.TemporaryName("B") {
+		t.Errorf("stand-in %q", standIn)
+	}
+}
+
+// P22: when somebody else's rule uses the set, nothing is destroyed, and the error names both.
+func TestWrongSetInForeignUse(t *testing.T) {
+	h, s := stubbed()
+	standIn := standInFor("B")
+	s.fail["ensure set A"], s.fail["ensure set B"], s.fail["retarget B to "+standIn] = errTest, conflict("B"), dataplane.ErrConflict
+	_, err := h.EnsureFoundation(t.Context(), foundation("A", "B"))
+	found, _ := errors.AsType[*ipset.ConflictError](err)
+	if found == nil || found.Set != "B" || !errors.Is(err, errTest) {
+		t.Errorf("error %v", err)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn)
+}
+
+// A failed read is no snapshot.
+func TestSnapshotFails(t *testing.T) {
+	for _, call := range []string{"pools", "addresses", "entries of "} {
+		h, s := stubbed()
+		s.fail[call] = errTest
+		if snapshot, err := h.Snapshot(t.Context()); snapshot != nil || !errors.Is(err, errTest) {
+			t.Errorf("%s fails: %v, %v", call, snapshot, err)
+		}
+	}
+}
+
+// P23: what stands in the way of removing one thing does not keep the rest.
+func TestRemoveFoundation(t *testing.T) {
+	h, s := stubbed()
+	s.fail["destroy set A"] = errTest
+	removed, err := h.RemoveFoundation(t.Context(), foundation("A", "B"))
+	if !errors.Is(err, errTest) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{"no rules", "set B removed", "no device"}, removed); diff != "" {
+		t.Error(diff)
+	}
+	expectCalls(t, s, "remove rules", "destroy set A", "destroy set "+standInFor("A"), "destroy set B",
+		"destroy set "+standInFor("B"), "remove device")
+}
+
+func TestClose(t *testing.T) {
+	h, s := stubbed()
+	s.fail["close link"] = errTest
+	if err := h.Close(); !errors.Is(err, errTest) {
+		t.Errorf("error %v", err)
+	}
+	expectCalls(t, s, "close ipvs", "close link", "close ipset", "close conntrack")
+	if err := (&Host{}).Close(); err != nil {
+		t.Errorf("closing what was never open: %v", err)
+	}
+}
