@@ -23,10 +23,8 @@ type Fake struct {
 	schedulers map[string]bool
 	pools      map[dataplane.VirtualServerKey]*fakePool
 	link       fakeLink
-	sets       map[string]*fakeSet
+	sets       fakeSets
 	rules      map[dataplane.Family]dataplane.Ruleset
-	names      []string // sets of the last foundation
-	setLimit   uint32   // how far a full set is grown
 	events     broadcaster
 	record     recorder
 	closed     bool
@@ -46,6 +44,13 @@ type fakeLink struct {
 	node      map[dataplane.NodeAddress]bool
 }
 
+// fakeSets are all ipsets.
+type fakeSets struct {
+	byName     map[string]*fakeSet
+	foundation []string // names of those of the last foundation
+	limit      uint32   // how far a full set is grown
+}
+
 // fakeSet is an ipset with its entries by identity.
 type fakeSet struct {
 	dataplane.Set
@@ -62,9 +67,8 @@ func NewFake(schedulers ...string) *Fake {
 		schedulers: map[string]bool{},
 		pools:      map[dataplane.VirtualServerKey]*fakePool{},
 		link:       fakeLink{addresses: map[netip.Addr]bool{}, node: map[dataplane.NodeAddress]bool{}},
-		sets:       map[string]*fakeSet{},
+		sets:       fakeSets{byName: map[string]*fakeSet{}, limit: 1 << 24},
 		rules:      map[dataplane.Family]dataplane.Ruleset{},
-		setLimit:   1 << 24,
 	}
 	for _, name := range schedulers {
 		f.schedulers[name] = true
@@ -94,8 +98,8 @@ func (f *Fake) Snapshot(ctx context.Context) (*kernel.Snapshot, error) {
 	if err := f.link.usable(); err != nil {
 		return nil, fmt.Errorf("read addresses: %w", err)
 	}
-	for _, name := range f.names {
-		if f.sets[name] == nil {
+	for _, name := range f.sets.foundation {
+		if f.sets.byName[name] == nil {
 			return nil, fmt.Errorf("list set %s: %w", name, dataplane.ErrNotExist)
 		}
 	}
@@ -122,8 +126,8 @@ func (f *Fake) objects() dataplane.Objects {
 		o.Pools = append(o.Pools, dataplane.Pool{VirtualServer: pool.VirtualServer, RealServers: slices.Clone(pool.servers)})
 	}
 	o.Addresses = slices.SortedFunc(maps.Keys(f.link.addresses), netip.Addr.Compare)
-	for _, name := range f.names {
-		if set := f.sets[name]; set != nil {
+	for _, name := range f.sets.foundation {
+		if set := f.sets.byName[name]; set != nil {
 			o.Entries = slices.AppendSeq(o.Entries, maps.Values(set.entries))
 		}
 	}

@@ -167,7 +167,7 @@ func (l *fakeLink) usable() error {
 }
 
 func (f *Fake) changeEntry(verb dataplane.Verb, entry dataplane.Entry) error {
-	set := f.sets[entry.Set]
+	set := f.sets.byName[entry.Set]
 	if set == nil {
 		if verb == dataplane.Delete {
 			return nil
@@ -184,7 +184,7 @@ func (f *Fake) changeEntry(verb dataplane.Verb, entry dataplane.Entry) error {
 	switch {
 	case verb == dataplane.Delete:
 		delete(set.entries, entry.Key())
-	case !there && !set.room(f.setLimit):
+	case !there && !set.room(f.sets.limit):
 		return dataplane.ErrSetFull
 	default:
 		set.entries[entry.Key()] = entry

@@ -24,7 +24,7 @@ func (f *Fake) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 	if err != nil {
 		return repaired, err
 	}
-	f.names = setNames(foundation.Sets) // even if one cannot be had: a snapshot must not pass for complete without it
+	f.sets.foundation = setNames(foundation.Sets) // even if one cannot be had: a snapshot must not pass for complete without it
 	for _, set := range foundation.Sets {
 		line, err := f.ensureSet(set)
 		if line != "" {
@@ -67,16 +67,16 @@ func (f *Fake) ensureSet(set dataplane.Set) (string, error) {
 	if err := validSet(set); err != nil {
 		return "", fmt.Errorf("%s: %w", set, err)
 	}
-	there := f.sets[set.Name]
+	there := f.sets.byName[set.Name]
 	if there != nil && there.Type == set.Type && there.Family == set.Family {
 		if there.MaxElem >= set.MaxElem && there.Marks == set.Marks {
 			return "", nil // a larger one is fine
 		}
 		set.MaxElem = max(set.MaxElem, there.MaxElem)
-		f.sets[set.Name] = there.clone(set)
+		f.sets.byName[set.Name] = there.clone(set)
 		return "recreated set " + set.Name + " with its entries", nil
 	}
-	f.sets[set.Name] = &fakeSet{Set: set, entries: map[dataplane.Entry]dataplane.Entry{}}
+	f.sets.byName[set.Name] = &fakeSet{Set: set, entries: map[dataplane.Entry]dataplane.Entry{}}
 	if there != nil {
 		return fmt.Sprintf("replaced set %s of type %s", set.Name, there.Type), nil
 	}
@@ -191,7 +191,7 @@ func (f *Fake) validRule(family dataplane.Family, table dataplane.Table, rule da
 			return invalid("masquerading outside table nat")
 		}
 	case dataplane.SetMarkFrom:
-		if set := f.sets[action.Set]; table != dataplane.Mangle || !set.Marks {
+		if set := f.sets.byName[action.Set]; table != dataplane.Mangle || !set.Marks {
 			return invalid("a mark from a set needs table mangle and a set with marks")
 		}
 	case dataplane.Reject:
@@ -216,7 +216,7 @@ func validReject(family dataplane.Family, table dataplane.Table, protocol datapl
 
 // validUse checks that a rule's set exists, fits the family, and is looked up by as many fields as it has dimensions.
 func (f *Fake) validUse(family dataplane.Family, use setUse) error {
-	set := f.sets[use.set]
+	set := f.sets.byName[use.set]
 	if set == nil {
 		return fmt.Errorf("set %s: %w", use.set, dataplane.ErrNotExist)
 	}

@@ -107,17 +107,17 @@ func (f *Fake) SetConnections(key dataplane.VirtualServerKey, addr netip.AddrPor
 func (f *Fake) LimitSets(maxElem uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.setLimit = maxElem
+	f.sets.limit = maxElem
 }
 
 // PutSet creates an empty set by hand, in place of one of that name that no rule uses.
 func (f *Fake) PutSet(set dataplane.Set) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sets[set.Name] != nil && f.used(set.Name) {
+	if f.sets.byName[set.Name] != nil && f.used(set.Name) {
 		return fmt.Errorf("set %s is used by a rule: %w", set.Name, syscall.EBUSY)
 	}
-	f.sets[set.Name] = &fakeSet{Set: set, entries: map[dataplane.Entry]dataplane.Entry{}}
+	f.sets.byName[set.Name] = &fakeSet{Set: set, entries: map[dataplane.Entry]dataplane.Entry{}}
 	return nil
 }
 
@@ -126,12 +126,12 @@ func (f *Fake) DropSet(name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case f.sets[name] == nil:
+	case f.sets.byName[name] == nil:
 		return fmt.Errorf("set %s: %w", name, dataplane.ErrNotExist)
 	case f.used(name):
 		return fmt.Errorf("set %s is used by a rule: %w", name, syscall.EBUSY)
 	}
-	delete(f.sets, name)
+	delete(f.sets.byName, name)
 	return nil
 }
 
@@ -146,7 +146,7 @@ func (f *Fake) DropRules(family dataplane.Family) {
 func (f *Fake) Set(name string) (dataplane.Set, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	set := f.sets[name]
+	set := f.sets.byName[name]
 	if set == nil {
 		return dataplane.Set{}, false
 	}
