@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	tries       = 8 // of a send or a dump that keeps going wrong on the way
-	shrinkBy    = 4 // how much smaller a send is tried again after answers were lost
-	messageRoom = 256
+	tries       = 8       // of a send or a dump that keeps going wrong on the way
+	shrinkBy    = 4       // how much smaller a send is tried again after answers were lost
+	messageRoom = 256     // no request is longer
+	leftovers   = 1 << 16 // datagrams that mend throws away before it gives the socket up
 )
 
 var (
@@ -209,18 +210,17 @@ func (c *conn) roundTrip(visit func(header, []byte) (done bool, err error)) erro
 // mend empties the socket, which also ends a dump that is under way and an overrun. A socket that does not become empty
 // is closed, and the next exchange opens another.
 func (c *conn) mend() {
-	for {
+	for range leftovers {
 		_, err := c.wire.Receive(c.in)
-		switch {
-		case err == nil, err == unix.ENOBUFS:
-			continue
-		case err == unix.EAGAIN:
+		if err == unix.EAGAIN {
 			return
 		}
-		_ = c.wire.Close()
-		c.wire = nil
-		return
+		if err != nil && err != unix.ENOBUFS {
+			break
+		}
 	}
+	_ = c.wire.Close()
+	c.wire = nil
 }
 
 func (c *conn) close() error {

@@ -12,5 +12,6 @@
 // and attributes. The numbers come from include/uapi/linux/ip_vs.h.
 //
 // Out of scope: loading modules (the kernel may load a scheduler by itself when it is asked for one), which virtual
-// servers are whose, order between operations, draining, and IPVS's sync daemon, persistence engines and thresholds.
+// servers are whose, order between operations, draining, and IPVS's sync daemon, persistence engines,
+// connection thresholds and kinds of tunnels.
 package ipvs

@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"fmt"
+	"io"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +78,9 @@ func (s *socket) Receive(b []byte) (int, error) {
 		}
 		if err != nil {
 			return 0, err
+		}
+		if n == 0 {
+			return 0, fmt.Errorf("receive: %w", io.ErrUnexpectedEOF) // no netlink socket ends; this one is none any more
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
 			continue

@@ -1,0 +1,25 @@
+package ipvs
+
+import "golang.org/x/sys/unix"
+
+// SqueezeReceiveBuffer makes the driver's socket drop answers: its receive buffer becomes the smallest there is, while
+// the size of the sends stays.
+func (d *Driver) SqueezeReceiveBuffer() error {
+	return unix.SetsockoptInt(d.conn.wire.(*socket).fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0)
+}
+
+// BreakSocket replaces the driver's socket by one that is closed at its other end.
+func (d *Driver) BreakSocket() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	fd := d.conn.wire.(*socket).fd
+	err = unix.Dup3(pair[0], fd, unix.O_CLOEXEC)
+	_ = unix.Close(pair[0])
+	_ = unix.Close(pair[1])
+	return err
+}
+
+// Limits returns the bytes and the messages of the largest send.
+func (d *Driver) Limits() (bytes, messages int) { return d.conn.limits.bytes, d.conn.limits.messages }
