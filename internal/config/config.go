@@ -63,9 +63,10 @@ type Node struct {
 
 // IPVS shapes virtual servers and the rhythm of the work on them.
 type IPVS struct {
-	Scheduler string         // kernel name, "rr" unless set; whether the kernel has it is not known here
-	Exclude   []netip.Prefix // masked; virtual servers in them are not ours
-	StrictARP bool
+	Scheduler  string         // kernel name, "rr" unless set; whether the kernel has it is not known here
+	NoFallback bool           // leave out the fall-back flag of the sh and mh schedulers
+	Exclude    []netip.Prefix // masked; virtual servers in them are not ours
+	StrictARP  bool
 
 	// Idle timeouts of IPVS connections; 0 keeps the kernel's. The kernel counts in whole seconds.
 	TCPTimeout    time.Duration
