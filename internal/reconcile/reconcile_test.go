@@ -3,7 +3,9 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -85,8 +87,13 @@ func start(t *testing.T, fake *kerneltest.Fake, wrap func(kernel.Kernel) kernel.
 	if wrap != nil {
 		k = wrap(fake)
 	}
+	return startWith(t, fake, k, options())
+}
+
+func startWith(t *testing.T, fake *kerneltest.Fake, k kernel.Kernel, o reconcile.Options) *fixture {
+	t.Helper()
 	f := &fixture{T: t, kernel: fake, observer: &recorder{}}
-	r := reconcile.New(k, options(), f.observer)
+	r := reconcile.New(k, o, f.observer)
 	f.source = r.Source("api", "services", "slices")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -364,6 +371,23 @@ func TestServiceDeletedLeavesNothing(t *testing.T) {
 		f.settle(time.Second)
 		if got := f.kernel.Dump(); got != empty {
 			t.Fatalf("left behind:\n%s", got)
+		}
+	})
+}
+
+// With detectLocalMode NodeCIDR, the rules follow the podCIDRs of the Node object.
+func TestNodeCIDRsReachTheRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake, o := newFake(t), options()
+		o.Service.Masquerade.Local.NodeCIDRs = true
+		f := startWith(t, fake, fake, o)
+		f.complete()
+		before, _ := fake.Ruleset(dataplane.IPv4)
+		f.source.SetNode(service.Node{Name: "node-1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24")}})
+		f.settle(0)
+		after, _ := fake.Ruleset(dataplane.IPv4)
+		if text := fmt.Sprint(after); !strings.Contains(text, "10.244.7.0/24") || strings.Contains(fmt.Sprint(before), "10.244.7.0/24") {
+			t.Errorf("rules before and after the Node was known:\n%v\n%v", before, after)
 		}
 	})
 }

@@ -202,8 +202,12 @@ func (r *Reconciler) untilNext() time.Duration {
 // foundation describes the static part of the data plane.
 func (r *Reconciler) foundation() kernel.Foundation {
 	f := kernel.Foundation{Sets: translate.Sets(r.options.Families)}
+	options := r.options.Service
+	if options.Masquerade.Local.NodeCIDRs {
+		options.Masquerade.Local.CIDRs = r.loop.facts.Node.PodCIDRs
+	}
 	for _, family := range r.options.Families {
-		f.Rulesets = append(f.Rulesets, translate.Rules(family, r.options.Service))
+		f.Rulesets = append(f.Rulesets, translate.Rules(family, options))
 	}
 	return f
 }

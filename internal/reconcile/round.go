@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/ledger"
@@ -49,6 +50,9 @@ func (r *Reconciler) nodeChanged(node service.Node) bool {
 	r.observer.NodeChanged(node)
 	before := r.loop.facts.Node
 	r.loop.facts.Node = node
+	if r.options.Service.Masquerade.Local.NodeCIDRs && !slices.Equal(before.PodCIDRs, node.PodCIDRs) {
+		r.loop.status.foundation.request(r.options.Clock.Now()) // the rules name them
+	}
 	if sameFacts(before, node) {
 		return false
 	}

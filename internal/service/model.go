@@ -124,6 +124,7 @@ const DefaultMark = 1 << 14
 type Detector struct {
 	CIDRs     []netip.Prefix // pod addresses; the first of each family counts
 	Interface string         // name of the interface the packets come in by; a trailing "+" makes it a prefix
+	NodeCIDRs bool           // CIDRs are the Node object's podCIDRs, whatever they are at the moment
 }
 
 // Problem is something in an object that cannot be used. The rest of the object, and all other objects, go on.
