@@ -17,6 +17,7 @@ const (
 	moduleLine   = "module kube-ipvs-proxy"
 	logsToKeep   = 20
 	lockInterval = 200 * time.Millisecond
+	waitNotice   = 5 * time.Second // how long to wait for a machine in silence
 )
 
 // cacheDir returns the directory for the kernel, logs and locks, made if missing: the one asked for, else
@@ -95,13 +96,68 @@ func tryLock(path string) (*fileLock, error) {
 	return nil, fmt.Errorf("lock %s: %w", path, err)
 }
 
-// machineSlot waits until fewer than jobs virtual machines of this cache run.
-func machineSlot(cache string, jobs int, waiting func()) (*fileLock, error) {
+// machineSlot waits until fewer than jobs virtual machines of this cache run, and takes the slot in the name of
+// the command. Only the first in the queue looks for a free slot: turns are taken in order.
+func machineSlot(cache string, jobs int, command []string) (*fileLock, error) {
+	queue, err := os.OpenFile(filepath.Join(cache, "queue.lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer queue.Close()
+	patience := time.AfterFunc(waitNotice, func() {
+		progress("waiting for one of %d machines (-jobs), held by: %s", jobs, slotHolders(cache))
+	})
+	defer patience.Stop()
+	if err := flockWait(queue); err != nil {
+		return nil, err
+	}
 	paths := make([]string, jobs)
 	for i := range paths {
 		paths[i] = filepath.Join(cache, fmt.Sprintf("slot-%d.lock", i))
 	}
-	return lockAny(paths, waiting)
+	slot, err := lockAny(paths, func() {})
+	if err != nil {
+		return nil, err
+	}
+	// Who waits wants to know for whom.
+	note := fmt.Sprintf("process %d since %s: %.200s\n", os.Getpid(), time.Now().Format(time.TimeOnly), strings.Join(command, " "))
+	if err := errors.Join(slot.file.Truncate(0), writeAtStart(slot.file, note)); err != nil {
+		slot.release()
+		return nil, fmt.Errorf("note in %s: %w", slot.file.Name(), err)
+	}
+	return slot, nil
+}
+
+func writeAtStart(file *os.File, text string) error {
+	_, err := file.WriteAt([]byte(text), 0)
+	return err
+}
+
+// flockWait waits for the lock; the kernel serves waiters in order.
+func flockWait(file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// slotHolders tells who runs the machines: for a message only, so what cannot be read is left out.
+func slotHolders(cache string) string {
+	paths, _ := filepath.Glob(filepath.Join(cache, "slot-*.lock"))
+	var holders []string
+	for _, path := range paths {
+		lock, err := tryLock(path)
+		if lock != nil {
+			lock.release()
+			continue
+		}
+		if note, readErr := os.ReadFile(path); err == nil && readErr == nil {
+			holders = append(holders, strings.TrimSpace(string(note)))
+		}
+	}
+	return strings.Join(holders, "; ")
 }
 
 // newConsoleLog returns the path for a console log, after removing the oldest ones.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ type options struct {
 type vmOptions struct {
 	cpus      int // 0 to choose
 	memoryMiB int
-	jobs      int    // virtual machines of one cache directory that may run at once
+	jobs      int    // virtual machines of one cache directory that may run at once, 0 to choose
 	kernel    string // unpacked kernel package; "" to fetch one
 	accel     string // QEMU accelerator
 	preload   bool   // load every module that may be needed before the command starts
@@ -113,7 +112,7 @@ func defineFlags(set *flag.FlagSet, opt *options, env *environment) *listFlags {
 	set.BoolVar(&opt.verbose, "v", false, "say what happens, and keep the kernel's console log")
 	set.IntVar(&opt.vm.cpus, "smp", 0, "virtual CPUs (default 2, or 1 with an emulator that cannot keep two consistent)")
 	set.IntVar(&opt.vm.memoryMiB, "memory", 4096, "memory of the virtual machine in `MiB`")
-	set.IntVar(&opt.vm.jobs, "jobs", env.integer("LAB_JOBS", max(1, runtime.NumCPU()/2)), "virtual machines that may run at once")
+	set.IntVar(&opt.vm.jobs, "jobs", env.integer("LAB_JOBS", 0), "virtual machines that may run at once (default as many as the CPUs carry); others wait,\nand go test counts that towards its -timeout")
 	set.StringVar(&opt.vm.kernel, "kernel", env.text("LAB_KERNEL", ""), "`DIR`: unpacked kernel package (boot/, lib/modules/) instead of Debian's newest")
 	set.StringVar(&opt.vm.accel, "accel", env.text("LAB_ACCEL", "tcg"), "QEMU accelerator, tcg or kvm")
 	set.BoolVar(&opt.vm.preload, "preload", false, "load every module beforehand (3 s) instead of on demand, for measurements")
@@ -151,8 +150,8 @@ func (o *options) check() error {
 		return errors.New("no command given (lab --help shows examples)")
 	case len(o.without) > 0 && o.mode == modeNative:
 		return errors.New("-without cannot hold on the host's own kernel: leave out -native")
-	case o.vm.cpus < 0 || o.vm.memoryMiB < 256 || o.vm.jobs < 1:
-		return errors.New("want -smp of at least 0, -memory of at least 256 and -jobs of at least 1")
+	case o.vm.cpus < 0 || o.vm.memoryMiB < 256 || o.vm.jobs < 0:
+		return errors.New("want -smp of at least 0, -memory of at least 256 and -jobs of at least 0")
 	case o.timeout <= 0:
 		return errors.New("want a -timeout above zero")
 	}

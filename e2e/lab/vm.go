@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -39,7 +38,14 @@ func runVM(opt options) (int, error) {
 	if m.kernel, err = pickKernel(opt, cache); err != nil {
 		return 0, err
 	}
-	slot, err := machineSlot(cache, opt.vm.jobs, func() { opt.logf("waiting for another virtual machine to end") })
+	if err := m.findPrograms(); err != nil {
+		return 0, err
+	}
+	jobs := opt.vm.jobs
+	if jobs == 0 {
+		jobs = max(1, runtime.NumCPU()/m.cpus)
+	}
+	slot, err := machineSlot(cache, jobs, opt.command)
 	if err != nil {
 		return 0, err
 	}
@@ -73,10 +79,35 @@ type machine struct {
 	workDir string
 	self    string // lab's own executable, which is the machine's first process
 	kernel  kernel
+	cpus    int    // virtual CPUs
 	console string // path of the kernel's console log
 	dir     string // sockets and specification
-	qemu    *child
-	servers []*child
+	helpers helpers
+}
+
+// helpers are the programs behind a machine: where they are, and once they run, their processes.
+type helpers struct {
+	qemuPath, virtiofsdPath string
+	qemu                    *child
+	servers                 []*child
+}
+
+// findPrograms finds QEMU and virtiofsd, and settles what depends on their version.
+func (m *machine) findPrograms() error {
+	var err error
+	if m.helpers.qemuPath, err = findQEMU(); err != nil {
+		return err
+	}
+	if m.helpers.virtiofsdPath, err = findVirtiofsd(); err != nil {
+		return err
+	}
+	version, err := command("/", m.helpers.qemuPath, "--version")
+	if err != nil {
+		return err
+	}
+	m.cpus = chooseCPUs(m.opt.vm.cpus, m.opt.vm.accel, version)
+	m.opt.logf("%s, %d CPUs", strings.TrimSpace(firstLine(version)), m.cpus)
+	return nil
 }
 
 // run starts the machine, talks to it until the command has ended, and leaves no process and no socket.
@@ -104,7 +135,7 @@ func (m *machine) run(signals <-chan os.Signal) (status int, err error) {
 	}
 	defer conn.Close()
 	s := newSession(conn, m.opt, started)
-	status, err = s.run(signals, m.qemu.ended)
+	status, err = s.run(signals, m.helpers.qemu.ended)
 	if err != nil && !errors.Is(err, errTimeout) {
 		err = m.explain(err)
 	}
@@ -153,31 +184,19 @@ func sameFile(a, b *os.File) bool {
 }
 
 func (m *machine) start() error {
-	qemu, err := findQEMU()
-	if err != nil {
-		return err
-	}
-	virtiofsd, err := findVirtiofsd()
-	if err != nil {
-		return err
-	}
 	for _, tag := range []string{rootTag, sharedTag} {
-		if err := m.serveFiles(virtiofsd, tag); err != nil {
+		if err := m.serveFiles(tag); err != nil {
 			return err
 		}
 	}
-	version, err := command(m.dir, qemu, "--version")
-	if err != nil {
-		return err
-	}
-	cpus := chooseCPUs(m.opt.vm.cpus, m.opt.vm.accel, version)
-	m.opt.logf("%s, %d CPUs", strings.TrimSpace(firstLine(version)), cpus)
-	m.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, qemu, qemuArgs(m.opt, m.kernel, m.dir, m.console, cpus)...)
+	args := qemuArgs(m.opt, m.kernel, m.dir, m.console, m.cpus)
+	var err error
+	m.helpers.qemu, err = startChild(filepath.Join(m.dir, qemuLog), nil, m.helpers.qemuPath, args...)
 	return err
 }
 
 // serveFiles starts a virtiofsd, with its listening socket open so that QEMU need not wait for it.
-func (m *machine) serveFiles(virtiofsd, tag string) error {
+func (m *machine) serveFiles(tag string) error {
 	address := &net.UnixAddr{Name: filepath.Join(m.dir, socketName(tag)), Net: "unix"}
 	listener, err := net.ListenUnix("unix", address)
 	if err != nil {
@@ -190,11 +209,11 @@ func (m *machine) serveFiles(virtiofsd, tag string) error {
 		return err
 	}
 	defer socket.Close()
-	server, err := startChild(filepath.Join(m.dir, tag+".log"), socket, virtiofsd, virtiofsdArgs(tag)...)
+	server, err := startChild(filepath.Join(m.dir, tag+".log"), socket, m.helpers.virtiofsdPath, virtiofsdArgs(tag)...)
 	if err != nil {
 		return err
 	}
-	m.servers = append(m.servers, server)
+	m.helpers.servers = append(m.helpers.servers, server)
 	return nil
 }
 
@@ -212,7 +231,7 @@ func (m *machine) accept(port net.Listener) (net.Conn, error) {
 	select {
 	case r := <-result:
 		return r.conn, r.err
-	case <-m.qemu.ended:
+	case <-m.helpers.qemu.ended:
 		return nil, errors.New("QEMU ended at once")
 	case <-time.After(bootLimit):
 		return nil, errors.New("QEMU did not start")
@@ -220,10 +239,10 @@ func (m *machine) accept(port net.Listener) (net.Conn, error) {
 }
 
 func (m *machine) stop() {
-	if m.qemu != nil {
-		m.qemu.stop()
+	if m.helpers.qemu != nil {
+		m.helpers.qemu.stop()
 	}
-	for _, server := range m.servers {
+	for _, server := range m.helpers.servers {
 		server.stop()
 	}
 }
@@ -256,44 +275,6 @@ func (m *machine) settleConsole(status int, err error) {
 	if _, statErr := os.Stat(m.console); statErr == nil {
 		progress("kernel console: %s", m.console)
 	}
-}
-
-// child is a helper process that never outlives lab.
-type child struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-}
-
-// startChild starts a program with its output in a log file and, if given, a file as its descriptor 3.
-func startChild(log string, extra *os.File, program string, args ...string) (*child, error) {
-	file, err := os.Create(log)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = file, file
-	if extra != nil {
-		cmd.ExtraFiles = []*os.File{extra}
-	}
-	cmd.SysProcAttr = dieWithParent()
-	// Ctrl-C at the terminal is for lab to handle.
-	cmd.SysProcAttr.Setpgid = true
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
-	}
-	c := &child{cmd: cmd, ended: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait() // how it ended is in its log
-		close(c.ended)
-	}()
-	return c, nil
-}
-
-// stop kills the process and waits until it has gone.
-func (c *child) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGKILL) // fails only if it has ended
-	<-c.ended
 }
 
 func firstLine(text string) string {
