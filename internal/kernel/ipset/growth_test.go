@@ -117,9 +117,9 @@ func TestASetBeingReadStaysAsItIs(t *testing.T) {
 	ctx := context.Background()
 	d, _ := open(t)
 	set := hashSet("S", dataplane.HashIPPort, dataplane.IPv4)
-	set.MaxElem = 500 // small enough that the kernel keeps to it exactly
+	set.MaxElem = 2000 // small enough for the hash to stay in one region, where the limit is exact
 	ensure(t, d, set)
-	entries := numbered("S", 500) // more than one datagram
+	entries := numbered("S", 2000) // more than the 32 KiB that one datagram of a dump holds
 	apply(t, d, dataplane.Add, entries...)
 	reader, err := ipset.Open()
 	if err != nil {
