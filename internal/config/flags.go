@@ -116,8 +116,8 @@ func (f *Flags) flagOf() map[string]string {
 	return names
 }
 
-// flag describes one flag. Its value is shown as the default in the help.
-type flag struct {
+// option describes one flag. Its value is shown as the default in the help.
+type option struct {
 	name   string
 	field  string // path of the same setting in the file; empty if it has none
 	target any    // pointer to the value, or a pflag.Value
@@ -125,7 +125,7 @@ type flag struct {
 }
 
 // define adds the flag to the set.
-func (d flag) define(fs *pflag.FlagSet) {
+func (d option) define(fs *pflag.FlagSet) {
 	switch p := d.target.(type) {
 	case *bool:
 		fs.BoolVar(p, d.name, *p, d.usage)

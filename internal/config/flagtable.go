@@ -8,13 +8,13 @@ import (
 )
 
 // table lists every flag with the field it shares with the file.
-func (f *Flags) table() []flag {
+func (f *Flags) table() []option {
 	return slices.Concat(f.processFlags(), f.apiFlags(), f.nodeFlags(), f.ipvsFlags(), f.masqueradeFlags(),
 		f.conntrackFlags(), f.serveFlags(), f.loggingFlags(), f.otherModeFlags())
 }
 
-func (f *Flags) processFlags() []flag {
-	return []flag{
+func (f *Flags) processFlags() []option {
+	return []option{
 		{"config", "", &f.run.ConfigFile,
 			"KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1) to read settings from"},
 		{"reload-config", "", &f.run.Reload, "follow changes of the --config file: apply what can change, report the rest"},
@@ -28,9 +28,9 @@ func (f *Flags) processFlags() []flag {
 	}
 }
 
-func (f *Flags) apiFlags() []flag {
+func (f *Flags) apiFlags() []option {
 	client := &f.file.ClientConnection
-	return []flag{
+	return []option{
 		{"kubeconfig", "clientConnection.kubeconfig", &client.Kubeconfig,
 			"kubeconfig file with the API server and credentials"},
 		{"master", "", &f.api.Master, "URL of the API server, instead of the one in the kubeconfig"},
@@ -44,8 +44,8 @@ func (f *Flags) apiFlags() []flag {
 	}
 }
 
-func (f *Flags) nodeFlags() []flag {
-	return []flag{
+func (f *Flags) nodeFlags() []option {
+	return []option{
 		{"hostname-override", "hostnameOverride", &f.file.HostnameOverride,
 			"name of this Node, if not the hostname; wins over --config"},
 		{"bind-address", "bindAddress", &f.file.BindAddress,
@@ -55,9 +55,9 @@ func (f *Flags) nodeFlags() []flag {
 	}
 }
 
-func (f *Flags) ipvsFlags() []flag {
+func (f *Flags) ipvsFlags() []option {
 	ipvs := &f.file.IPVS
-	return []flag{
+	return []option{
 		{"proxy-mode", "mode", (*string)(&f.file.Mode), "must be empty or ipvs: this daemon has no other mode"},
 		{"ipvs-scheduler", "ipvs.scheduler", &ipvs.Scheduler, "IPVS scheduler, for example rr, lc, sh, wrr or mh (default rr)"},
 		{"ipvs-no-fallback", "", &f.ipvs.NoFallback,
@@ -81,9 +81,9 @@ func (f *Flags) ipvsFlags() []flag {
 	}
 }
 
-func (f *Flags) masqueradeFlags() []flag {
+func (f *Flags) masqueradeFlags() []option {
 	local := &f.file.DetectLocal
-	return []flag{
+	return []option{
 		{"masquerade-all", "iptables.masqueradeAll", &f.file.IPTables.MasqueradeAll,
 			"masquerade everything that is sent to a ClusterIP"},
 		{"iptables-masquerade-bit", "iptables.masqueradeBit", f.file.IPTables.MasqueradeBit,
@@ -99,9 +99,9 @@ func (f *Flags) masqueradeFlags() []flag {
 	}
 }
 
-func (f *Flags) conntrackFlags() []flag {
+func (f *Flags) conntrackFlags() []option {
 	ct := &f.file.Conntrack
-	return []flag{
+	return []option{
 		{"conntrack-max-per-core", "conntrack.maxPerCore", ct.MaxPerCore,
 			"connections to track for each CPU; 0 leaves the limit alone"},
 		{"conntrack-min", "conntrack.min", ct.Min, "connections to track at least, unless conntrack-max-per-core is 0"},
@@ -118,8 +118,8 @@ func (f *Flags) conntrackFlags() []flag {
 	}
 }
 
-func (f *Flags) serveFlags() []flag {
-	return []flag{
+func (f *Flags) serveFlags() []option {
+	return []option{
 		{"healthz-bind-address", "healthzBindAddress", &f.file.HealthzBindAddress, "IP and port of /healthz and /livez"},
 		{"metrics-bind-address", "metricsBindAddress", &f.file.MetricsBindAddress,
 			"IP and port of /metrics and the other views"},
@@ -133,10 +133,10 @@ func (f *Flags) serveFlags() []flag {
 	}
 }
 
-func (f *Flags) loggingFlags() []flag {
+func (f *Flags) loggingFlags() []option {
 	const noEffect = "accepted for compatibility; has no effect"
 	l := &f.file.Logging
-	return []flag{
+	return []option{
 		{"v", "logging.verbosity", logs.VerbosityLevelPflag(&l.Verbosity), "how much to log; 0 is the least"},
 		{"vmodule", "logging.vmodule", logs.VModuleConfigurationPflag(&l.VModule),
 			"verbosity of single source files, for example reconcile*=4,plan=2; text format only"},
@@ -169,10 +169,10 @@ func (f *Flags) overlayLogging(to *logs.LoggingConfiguration, given map[string]b
 	}
 }
 
-func (f *Flags) otherModeFlags() []flag {
+func (f *Flags) otherModeFlags() []option {
 	const elsewhere = "accepted for compatibility; belongs to kube-proxy's iptables mode"
 	ipt := &f.file.IPTables
-	return []flag{
+	return []option{
 		{"iptables-localhost-nodeports", "iptables.localhostNodePorts", ipt.LocalhostNodePorts, elsewhere},
 		{"iptables-sync-period", "iptables.syncPeriod", &ipt.SyncPeriod.Duration, elsewhere},
 		{"iptables-min-sync-period", "iptables.minSyncPeriod", &ipt.MinSyncPeriod.Duration, elsewhere},
