@@ -153,7 +153,7 @@ func slotHolders(cache string) string {
 			lock.release()
 			continue
 		}
-		if note, readErr := os.ReadFile(path); err == nil && readErr == nil {
+		if note, readErr := os.ReadFile(path); err == nil && readErr == nil && len(note) > 0 {
 			holders = append(holders, strings.TrimSpace(string(note)))
 		}
 	}
