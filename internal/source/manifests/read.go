@@ -1,0 +1,118 @@
+package manifests
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"kube-ipvs-proxy/internal/service"
+)
+
+// maxFile is how many bytes of a file are read at most.
+const maxFile = 64 << 20
+
+var (
+	errEmpty      = errors.New("the file is empty; delete it to remove what it held")
+	errNotRegular = errors.New("not a regular file; remove it")
+	errLarge      = errors.New("larger than 64 MiB; split it")
+)
+
+// file is what counts of a file: its latest version that could be understood, and what is wrong with the latest.
+type file struct {
+	sum      [sha256.Size]byte // of the latest version
+	objects  []object
+	good     bool // objects are a version that was understood as a whole
+	problems []service.Problem
+}
+
+// reader reads a directory again and again.
+type reader struct {
+	dir   string
+	files map[string]*file
+}
+
+// read brings files up to date and reports whether any changed. After an error, which is about the directory as a
+// whole, they are what they were.
+func (r *reader) read() (changed bool, err error) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return false, err
+	}
+	files := map[string]*file{}
+	for _, entry := range entries {
+		name := entry.Name()
+		if !isManifest(name) {
+			continue
+		}
+		if f := r.readFile(name); f != nil {
+			files[name] = f
+		}
+	}
+	changed = !maps.Equal(files, r.files)
+	r.files = files
+	return changed, nil
+}
+
+// isManifest tells manifests by their name. Hidden files are those of editors and of ConfigMap volumes.
+func isManifest(name string) bool {
+	return !strings.HasPrefix(name, ".") && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
+}
+
+// readFile returns what counts of a file now, or nil when it is gone.
+func (r *reader) readFile(name string) *file {
+	old := r.files[name]
+	data, err := contents(filepath.Join(r.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(r.dir, name)); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	out := &file{}
+	if err != nil {
+		out.problems = []service.Problem{{Object: fileObject(name), Field: name, Reason: fmt.Sprintf("cannot be read: %v", err)}}
+	} else {
+		out.sum = sha256.Sum256(data)
+		if old != nil && out.sum == old.sum {
+			return old
+		}
+		found := decode(name, data)
+		out.objects, out.problems, out.good = found.objects, found.problems, !found.bad
+	}
+	if !out.good && old != nil && old.good {
+		out.objects, out.good = old.objects, true
+		out.problems = append(out.problems, service.Problem{Object: fileObject(name), Field: name, Reason: "its last good version stays in force until it is corrected"})
+	}
+	return out
+}
+
+func contents(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errNotRegular
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	err = errors.Join(err, f.Close())
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) == 0:
+		return nil, errEmpty
+	case len(data) > maxFile:
+		return nil, errLarge
+	}
+	return data, nil
+}
