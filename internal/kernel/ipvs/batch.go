@@ -11,8 +11,10 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// rounds bounds how often one addition changes between NEW and SET because somebody else deletes and adds the object.
-const rounds = 6
+const (
+	rounds     = 6    // of one addition between NEW and SET because somebody else deletes and adds the object
+	segmentMax = 4096 // operations; about three sends
+)
 
 // request is one message of a batch: what to do with the object of one operation.
 type request struct {
@@ -53,6 +55,9 @@ func firstRequest(index int, op dataplane.Operation) (request, error) {
 // command to try next. An addition of what exists becomes a change; a change of what has vanished meanwhile becomes an
 // addition again.
 func settle(op dataplane.Operation, command uint8, answer error) (next uint8, again bool, result error) {
+	if answer == nil {
+		return 0, false, nil
+	}
 	create, change, remove := commandsOf(op.Object)
 	absent := unix.ESRCH // the virtual server is not there
 	if create == newDest {
@@ -60,8 +65,6 @@ func settle(op dataplane.Operation, command uint8, answer error) (next uint8, ag
 	}
 	errno := refusedWith(answer)
 	switch {
-	case answer == nil:
-		return 0, false, nil
 	case command == remove && (errno == unix.ESRCH || errno == unix.ENOENT || errors.Is(answer, dataplane.ErrUnavailable)):
 		return 0, false, nil // where there is no IPVS, there is no object either
 	case op.Verb == dataplane.Add && command == create && errno == unix.EEXIST:
@@ -75,8 +78,9 @@ func settle(op dataplane.Operation, command uint8, answer error) (next uint8, ag
 // apply carries out the operations in order.
 func (c *conn) apply(ctx context.Context, ops []dataplane.Operation) []error {
 	results := make([]error, len(ops))
+	cut := newSegments(len(ops))
 	for start := 0; start < len(ops); {
-		end := start + segment(ops[start:])
+		end := start + cut.next(ops[start:])
 		c.applySegment(ctx, ops[start:end], results[start:end])
 		start = end
 	}
@@ -104,23 +108,43 @@ func identityOf(object dataplane.Object) identity {
 	return identity{}
 }
 
-// segment returns how many of the operations can go to the kernel together. An addition may need a second message, sent
-// after all the others of its segment, so nothing that must come after the addition may be in the same one: no other
-// operation on the same object, and no deletion of its virtual server.
-func segment(ops []dataplane.Operation) int {
-	added := make(map[identity]bool)
-	pools := make(map[dataplane.VirtualServerKey]bool)
-	for i, op := range ops {
+// segments cuts batches into segments: operations that can go to the kernel together. An addition may need a second
+// message, sent after all the others of its segment, so nothing that must come after the addition may be in the same
+// one: no other operation on the same object, and no deletion of its virtual server.
+type segments struct {
+	added map[identity]struct{}                   // in the segment at hand
+	pools map[dataplane.VirtualServerKey]struct{} // that something in it is added to
+}
+
+func newSegments(operations int) *segments {
+	size := min(operations, segmentMax)
+	return &segments{make(map[identity]struct{}, size), make(map[dataplane.VirtualServerKey]struct{}, size/4)}
+}
+
+// next returns how many operations the next segment has.
+func (s *segments) next(ops []dataplane.Operation) int {
+	clear(s.added)
+	clear(s.pools)
+	for i, op := range ops[:min(len(ops), segmentMax)] {
 		id := identityOf(op.Object)
-		deletesPool := op.Verb == dataplane.Delete && id.addr == netip.AddrPort{}
-		if added[id] || deletesPool && pools[id.key] {
+		if s.conflicts(op.Verb, id) {
 			return i
 		}
 		if op.Verb == dataplane.Add {
-			added[id], pools[id.key] = true, true
+			s.added[id] = struct{}{}
+			s.pools[id.key] = struct{}{}
 		}
 	}
-	return len(ops)
+	return min(len(ops), segmentMax)
+}
+
+func (s *segments) conflicts(verb dataplane.Verb, id identity) bool {
+	_, conflict := s.added[id]
+	if verb == dataplane.Delete && id.addr == (netip.AddrPort{}) {
+		_, inUse := s.pools[id.key]
+		conflict = conflict || inUse
+	}
+	return conflict
 }
 
 // applySegment sends every operation's first message, then the second messages of those that need one.

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"testing"
 
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel/kerneltest"
 )
@@ -69,4 +72,42 @@ func BenchmarkKernelPools(b *testing.B) {
 			b.ReportMetric(float64(n*11*b.N)/b.Elapsed().Seconds(), "objects/s")
 		})
 	}
+}
+
+// BenchmarkKernelProgramOneByOne is what is gained by packing: a request and an answer for each operation, by moby/ipvs.
+func BenchmarkKernelProgramOneByOne(b *testing.B) {
+	ops := manyPools(1000)
+	for range b.N {
+		b.StopTimer()
+		kerneltest.NeedLab(b)
+		kerneltest.Netns(b)
+		handle, err := moby.New("")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		for _, op := range ops {
+			if err := oneByOne(handle, op.Object); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		handle.Close()
+	}
+	b.ReportMetric(float64(len(ops)*b.N)/b.Elapsed().Seconds(), "ops/s")
+}
+
+func oneByOne(handle *moby.Handle, object dataplane.Object) error {
+	service := func(k dataplane.VirtualServerKey) *moby.Service {
+		return &moby.Service{Address: k.Addr.AsSlice(), Protocol: uint16(k.Protocol), Port: k.Port, SchedName: "rr",
+			Netmask: 0xffffffff, AddressFamily: unix.AF_INET}
+	}
+	switch x := object.(type) {
+	case dataplane.VirtualServer:
+		return handle.NewService(service(x.Key))
+	case dataplane.Member:
+		return handle.NewDestination(service(x.VirtualServer),
+			&moby.Destination{Address: x.Addr.Addr().AsSlice(), Port: x.Addr.Port(), Weight: int(x.Weight)})
+	}
+	return fmt.Errorf("%T is no object of IPVS", object)
 }

@@ -18,8 +18,8 @@ type Driver struct {
 }
 
 // Open opens the driver in the calling thread's network namespace, which must also be that of the threads that call its
-// methods: a socket that breaks is replaced. It fails with dataplane.ErrUnavailable when the kernel has no IPVS, and
-// loads no module.
+// methods: a socket that breaks is replaced. It fails with dataplane.ErrUnavailable when the kernel has no IPVS. It runs
+// no modprobe; newer kernels load ip_vs by themselves when they are asked for its netlink family.
 func Open() (*Driver, error) {
 	c := newConn(openSocket)
 	if err := c.ready(); err != nil {

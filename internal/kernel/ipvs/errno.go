@@ -17,6 +17,9 @@ func (r refusal) Unwrap() error { return unix.Errno(r) }
 
 // refusedWith returns the errno of a refusal, and 0 for any other error and for none.
 func refusedWith(err error) unix.Errno {
+	if err == nil {
+		return 0 // by far the most frequent answer
+	}
 	var r refusal
 	if errors.As(err, &r) {
 		return unix.Errno(r)

@@ -23,3 +23,6 @@ func (d *Driver) BreakSocket() error {
 
 // Limits returns the bytes and the messages of the largest send.
 func (d *Driver) Limits() (bytes, messages int) { return d.conn.limits.bytes, d.conn.limits.messages }
+
+// ForgetFamily makes the driver use a number that no netlink family has.
+func (d *Driver) ForgetFamily() { d.conn.family = 1000 }

@@ -19,14 +19,18 @@ type fakeKernel struct {
 	timeouts [3]uint32
 
 	queue    [][]byte
-	capacity int  // answers that the receive buffer holds; 0: any number
-	overrun  bool // to be reported
+	overrun  bool  // to be reported
+	sizes    []int // messages in each send
+	closed   int
+	faults
+}
 
-	sizes      []int                // messages in each send
+// faults are what can go wrong on the way to the fake, in it and back.
+type faults struct {
+	capacity   int                  // answers that the receive buffer holds; 0: any number
 	beforeSend func() (error, bool) // an error to fail with; false: swallow the send
 	afterMsg   func(command uint8)  // somebody else, between two messages
 	mangle     func(datagram []byte) []byte
-	closed     int
 }
 
 type fakeService struct {

@@ -204,6 +204,24 @@ func TestKernelReadsWhileOthersWrite(t *testing.T) {
 	meddler.Wait()
 }
 
+// The number of the netlink family changes when the module is loaded anew; a driver that is open lives on.
+func TestKernelStaleFamily(t *testing.T) {
+	d := openFresh(t)
+	k := key("192.0.2.1:80")
+	mustApply(t, d, add(vs(k, "rr"), rs(k, "198.51.100.1:80", 1))...)
+	d.ForgetFamily()
+	expect(t, d, "-A -t 192.0.2.1:80 -s rr", "-a -t 192.0.2.1:80 -r 198.51.100.1:80 -m -w 1")
+	d.ForgetFamily()
+	mustApply(t, d, op(dataplane.Delete, vs(k, "rr")))
+	d.ForgetFamily()
+	mustApply(t, d, add(vs(k, "sh"), rs(k, "198.51.100.1:80", 2))...)
+	expect(t, d, "-A -t 192.0.2.1:80 -s sh", "-a -t 192.0.2.1:80 -r 198.51.100.1:80 -m -w 2")
+	d.ForgetFamily()
+	if err := d.CheckScheduler(context.Background(), "wrong"); !errors.Is(err, dataplane.ErrNoScheduler) {
+		t.Error(err)
+	}
+}
+
 func TestKernelWithoutCapability(t *testing.T) {
 	d := openFresh(t)
 	k := key("192.0.2.1:80")
