@@ -18,10 +18,10 @@ type fakeKernel struct {
 	services map[dataplane.VirtualServerKey]*fakeService
 	timeouts [3]uint32
 
-	queue    [][]byte
-	overrun  bool  // to be reported
-	sizes    []int // messages in each send
-	closed   int
+	queue   [][]byte
+	overrun bool  // to be reported
+	sizes   []int // messages in each send
+	closed  int
 	faults
 }
 
