@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ func readFile(path string, c *checker) (*v1alpha1.KubeProxyConfiguration, error)
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, path, err)
 	}
 	for _, problem := range unknown {
-		c.warn("%s: %s: ignored; check the spelling, or remove it", path, problem)
+		c.warn("%s: %s: overlooked, as kube-proxy does; correct or remove it", path, strings.Join(strings.Fields(problem.Error()), " "))
 	}
 	setDefaults(file)
 	return file, nil

@@ -89,7 +89,7 @@ func (f *Flags) masqueradeFlags() []option {
 		{"iptables-masquerade-bit", "iptables.masqueradeBit", f.file.IPTables.MasqueradeBit,
 			"bit of the packet mark that asks for masquerading, 0 to 31"},
 		{"detect-local-mode", "detectLocalMode", (*string)(&f.file.DetectLocalMode),
-			"how to tell traffic of own pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix (default ClusterCIDR)"},
+			"how to tell traffic of own pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
 		{"cluster-cidr", "clusterCIDR", &f.file.ClusterCIDR,
 			"pod addresses of the cluster, for ClusterCIDR; an IPv4 and an IPv6 CIDR if dual-stack"},
 		{"pod-bridge-interface", "detectLocal.bridgeInterface", &local.BridgeInterface,
