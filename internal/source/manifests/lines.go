@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -61,14 +61,25 @@ func (d document) line(path string) int {
 	}
 }
 
-var index = regexp.MustCompile(`\[\d+\]`)
+// withoutIndexes takes the list indexes out of a path: "spec.ports[0].port" becomes "spec.ports.port".
+func withoutIndexes(path string) string {
+	parts := strings.Split(path, "[")
+	for i, part := range parts[1:] {
+		index, rest, closed := strings.Cut(part, "]")
+		if _, err := strconv.ParseUint(index, 10, 32); !closed || err != nil {
+			rest = "[" + part // of a name
+		}
+		parts[i+1] = rest
+	}
+	return strings.Join(parts, "")
+}
 
 // typeError finds the field that is of the wrong type. The decoder knows its path without list indexes, and an offset
 // that means something only outside types with a decoder of their own.
 func (d document) typeError(err *json.UnmarshalTypeError) position {
 	var first, nearest *position
 	for i, p := range d.positions {
-		if index.ReplaceAllString(p.path, "") != err.Field {
+		if withoutIndexes(p.path) != err.Field {
 			continue
 		}
 		if first == nil {
