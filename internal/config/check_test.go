@@ -86,7 +86,7 @@ func TestRefused(t *testing.T) {
 
 func TestOwnFlagsRefused(t *testing.T) {
 	for arg, part := range map[string]string{
-		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--reload-config": "--config", "--kube-api-qps=NaN": "--kube-api-qps",
+		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--kube-api-qps=NaN": "--kube-api-qps",
 	} {
 		_, err := load(t, arg)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), part) {

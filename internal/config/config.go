@@ -148,6 +148,5 @@ type Run struct {
 	InitOnly    bool   // do what needs full privileges and exit
 
 	ConfigFile  string // the file that was read; empty if none
-	Reload      bool   // follow changes of ConfigFile
 	OOMScoreAdj int    // for this process, -1000 to 1000
 }

@@ -88,9 +88,6 @@ func (f *Flags) addOwn(out *Config, c *checker) {
 	}
 	out.Run = f.run
 	out.Run.OOMScoreAdj = c.number("oomScoreAdj", out.File.OOMScoreAdj, -1000, 1000)
-	if f.run.Reload && f.run.ConfigFile == "" {
-		c.refuse("--reload-config", true, "name the file to follow with --config")
-	}
 	if f.run.ConfigFile == "" {
 		f.ports.turnOff(&out.Serve, f.run.WriteTo, c)
 	}

@@ -28,7 +28,7 @@ log-text-split-stream logging-format masquerade-all master metrics-bind-address 
 nodeport-addresses oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode
 show-hidden-metrics-for-version v version vmodule write-config-to`
 
-const ownFlags = `drain-timeout ipvs-no-fallback manifests reload-config`
+const ownFlags = `drain-timeout ipvs-no-fallback manifests`
 
 func TestAllFlagsAreThereAndExplained(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -136,7 +136,7 @@ func prefixes(values ...string) []netip.Prefix {
 }
 
 func TestEveryFlagArrives(t *testing.T) {
-	tested := map[string]bool{"v": true, "config": true, "reload-config": true} // the last two have tests of their own
+	tested := map[string]bool{"v": true, "config": true} // the latter has tests of its own
 	for _, c := range append(flagCases(), dataPlaneFlagCases()...) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(c.arg, "--"), "=")
 		tested[name] = true
@@ -186,11 +186,11 @@ func TestLoadAgainReadsTheFileAgain(t *testing.T) {
 	f.AddTo(fs)
 	for i, scheduler := range []string{"lc", "sh"} {
 		path := written(t, "ipvs: {scheduler: "+scheduler+"}\nlogging: {vmodule: [{filePattern: f, verbosity: 2}]}\n")
-		if err := fs.Parse([]string{"--config=" + path, "--reload-config", "--vmodule=g=5"}[:3-i]); err != nil {
+		if err := fs.Parse([]string{"--config=" + path, "--vmodule=g=5"}[:2-i]); err != nil {
 			t.Fatal(err)
 		}
 		c, err := f.Load(Host{Hostname: "n"})
-		if err != nil || c.IPVS.Scheduler != scheduler || !c.Run.Reload || len(c.Logging.Modules) != 2 {
+		if err != nil || c.IPVS.Scheduler != scheduler || len(c.Logging.Modules) != 2 {
 			t.Errorf("%s: %+v %+v %v", scheduler, c.IPVS, c.Logging, err)
 		}
 	}

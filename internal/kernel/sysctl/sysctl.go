@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,6 +62,15 @@ func (s System) withDefaults() System {
 		s.CPUs = s.online()
 	}
 	return s
+}
+
+// Seconds returns a parameter that counts seconds, by its path below /proc/sys, or 0 if it cannot be read.
+func (s System) Seconds(name string) time.Duration {
+	value, err := read(filepath.Join(s.withDefaults().ProcSys, name))
+	if err != nil {
+		return 0
+	}
+	return time.Duration(value) * time.Second
 }
 
 // kernel returns the running kernel's version.
@@ -121,7 +131,7 @@ func (a *application) warn(format string, args ...any) {
 // set brings a parameter to exactly its value.
 func (a *application) set(p parameter) {
 	path := filepath.Join(a.ProcSys, p.name)
-	have, err := a.read(path)
+	have, err := read(path)
 	if err != nil {
 		a.errs = append(a.errs, explain(p.name, p.value, err))
 		return
@@ -153,7 +163,7 @@ func (a *application) sizeConntrack(c Conntrack) {
 }
 
 func (a *application) raise(name, path string, least int) {
-	have, err := a.read(path)
+	have, err := read(path)
 	if err == nil && have >= least {
 		return
 	}
@@ -191,11 +201,11 @@ func (a *application) check(s Settings, kernel version) {
 }
 
 func (a *application) reads(name string, value int) bool {
-	have, err := a.read(filepath.Join(a.ProcSys, name))
+	have, err := read(filepath.Join(a.ProcSys, name))
 	return err == nil && have == value
 }
 
-func (a *application) read(path string) (int, error) {
+func read(path string) (int, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err

@@ -64,7 +64,7 @@ func put(t *testing.T, path string, value int) {
 
 func get(t *testing.T, path string) int {
 	t.Helper()
-	value, err := (&application{}).read(path)
+	value, err := read(path)
 	if err != nil {
 		t.Fatal(err)
 	}

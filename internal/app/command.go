@@ -1,0 +1,45 @@
+package app
+
+import (
+	"github.com/spf13/cobra"
+
+	"kube-ipvs-proxy/internal/config"
+)
+
+const (
+	summary = "Serve Kubernetes Services on this node with the kernel's IPVS load balancer"
+	details = `kube-ipvs-proxy takes over kube-proxy's job on a Kubernetes node. It watches Services and EndpointSlices and keeps the
+kernel's IPVS virtual and real servers, the addresses of kube-ipvs0, the KUBE-* ipsets and the KUBE-* iptables rules equal
+to what they say. Check what it does with ipvsadm -Ln, ip addr show kube-ipvs0, ipset list and iptables-save.
+
+It needs CAP_NET_ADMIN, the kernel modules ip_vs (with the scheduler's, for example ip_vs_rr), ip_set and dummy, and the
+iptables programs. It adopts what the kernel has when it starts, and leaves everything in place when it stops.`
+	examples = `  # on a node, with kube-proxy's own configuration file
+  kube-ipvs-proxy --config /var/lib/kube-proxy/config.conf
+
+  # with a kubeconfig and another scheduler
+  kube-ipvs-proxy --kubeconfig /etc/kubernetes/proxy.conf --ipvs-scheduler lc
+
+  # without a cluster: Services and Endpoints from YAML files, watched
+  kube-ipvs-proxy --manifests /etc/kube-ipvs-proxy/services`
+)
+
+// NewCommand returns the daemon's command line.
+func NewCommand() *cobra.Command {
+	flags := config.NewFlags()
+	command := &cobra.Command{
+		Use:           "kube-ipvs-proxy",
+		Short:         summary,
+		Long:          details,
+		Example:       examples,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(command *cobra.Command, _ []string) error {
+			return run(command.Context(), flags, command.OutOrStdout())
+		},
+	}
+	flags.AddTo(command.Flags())
+	command.Flags().SortFlags = true
+	return command
+}

@@ -1,0 +1,145 @@
+package app
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"kube-ipvs-proxy/internal/config"
+	"kube-ipvs-proxy/internal/reconcile"
+	"kube-ipvs-proxy/internal/service"
+)
+
+// newLogger returns a logger to standard error. The verbosity is klog's: 0 for what an operator must know, 2 for what
+// the daemon does, 4 and more for how.
+func newLogger(logging config.Logging) (*zap.Logger, error) {
+	settings := zap.NewProductionConfig()
+	settings.Sampling = nil
+	settings.DisableStacktrace = true
+	settings.Level = zap.NewAtomicLevelAt(zapcore.Level(-min(logging.Verbosity, 127)))
+	settings.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	settings.EncoderConfig.EncodeLevel = encodeLevel
+	if logging.Format != "json" {
+		settings.Encoding = "console"
+		settings.DisableCaller = true
+	}
+	return settings.Build()
+}
+
+// encodeLevel prints the levels below info, which zap has no names for, as klog's verbosity.
+func encodeLevel(level zapcore.Level, out zapcore.PrimitiveArrayEncoder) {
+	if level < zapcore.InfoLevel {
+		out.AppendString(fmt.Sprintf("v%d", -level))
+		return
+	}
+	zapcore.LowercaseLevelEncoder(level, out)
+}
+
+// The verbosity of what the daemon does by itself.
+const verboseRound = zapcore.Level(-2)
+
+// mostFailures bounds how many failed operations of one round are logged one by one.
+const mostFailures = 20
+
+// logObserver tells the log what the reconciler does. Conditions are logged when they begin, change and end, rather than
+// for as long as they last.
+type logObserver struct {
+	log *zap.Logger
+
+	mu       sync.Mutex
+	problems map[string][]service.Problem // by object
+	failing  map[reconcile.Step]string    // the last error of a step
+	complete bool
+}
+
+var _ reconcile.Observer = (*logObserver)(nil)
+
+func newLogObserver(log *zap.Logger) *logObserver {
+	return &logObserver{log: log, problems: make(map[string][]service.Problem), failing: make(map[reconcile.Step]string)}
+}
+
+// Queued implements reconcile.Observer.
+func (l *logObserver) Queued(time.Time) {}
+
+// RoundDone implements reconcile.Observer.
+func (l *logObserver) RoundDone(round reconcile.Round) {
+	if round.Complete && !l.complete {
+		l.complete = true
+		l.log.Info("every source is complete: the kernel now has what they say, and nothing else of ours",
+			zap.Int("operations", len(round.Operations)), zap.Duration("took", round.Duration))
+	}
+	if len(round.Operations) == 0 {
+		return
+	}
+	l.log.Log(verboseRound, "round done", zap.Int("services", round.Services), zap.Int("operations", len(round.Operations)),
+		zap.Int("failed", len(round.Failures)), zap.Int("waiting", round.Waiting), zap.Duration("took", round.Duration))
+	for i, failure := range round.Failures {
+		if i == mostFailures {
+			l.log.Warn("more operations failed", zap.Int("count", len(round.Failures)-i))
+			break
+		}
+		l.log.Warn("operation failed and will be tried again", zap.String("operation", failure.Operation.String()), zap.Error(failure.Err))
+	}
+}
+
+// StepDone implements reconcile.Observer.
+func (l *logObserver) StepDone(step reconcile.Step, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, failing := l.failing[step]
+	switch {
+	case err != nil && err.Error() != before:
+		l.failing[step] = err.Error()
+		l.log.Error("step failed and will be tried again", zap.String("step", string(step)), zap.Error(err))
+	case err == nil && failing:
+		delete(l.failing, step)
+		l.log.Info("step works again", zap.String("step", string(step)))
+	}
+}
+
+// Audited implements reconcile.Observer.
+func (l *logObserver) Audited(audit reconcile.Audit) {
+	level := zapcore.InfoLevel
+	if !l.complete && len(audit.Repaired) > 0 {
+		// At the first start on a node everything is missing; the single lines are for those who ask.
+		l.log.Info("device, sets and rules are in place", zap.Int("put right", len(audit.Repaired)))
+		level = verboseRound
+	}
+	for _, repaired := range audit.Repaired {
+		l.log.Log(level, "put right", zap.String("what", repaired))
+	}
+	if audit.Drifted > 0 {
+		l.log.Warn("the kernel was not as it was left; it is repaired", zap.Int("objects", audit.Drifted))
+	}
+}
+
+// Problems implements reconcile.Observer.
+func (l *logObserver) Problems(object string, problems []service.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.problems[object]
+	if slices.Equal(before, problems) {
+		return
+	}
+	for _, problem := range problems {
+		if !slices.Contains(before, problem) {
+			l.log.Warn(problem.Error())
+		}
+	}
+	if len(problems) == 0 {
+		delete(l.problems, object)
+		l.log.Info("no problem left", zap.String("object", object))
+		return
+	}
+	l.problems[object] = slices.Clone(problems)
+}
+
+// NodeChanged implements reconcile.Observer.
+func (l *logObserver) NodeChanged(node service.Node) {
+	l.log.Log(verboseRound, "node changed", zap.String("zone", node.Zone), zap.Any("addresses", node.Addresses),
+		zap.Bool("deleting", node.Deleting), zap.Bool("excluded", node.Excluded))
+}

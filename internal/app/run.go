@@ -1,0 +1,162 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/go-logr/zapr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"kube-ipvs-proxy/internal/config"
+	"kube-ipvs-proxy/internal/health"
+	"kube-ipvs-proxy/internal/kernel/host"
+	"kube-ipvs-proxy/internal/kernel/sysctl"
+	"kube-ipvs-proxy/internal/metrics"
+	"kube-ipvs-proxy/internal/reconcile"
+)
+
+// run reads the configuration and does what it asks for.
+func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read the host's name: %w; give --hostname-override", err)
+	}
+	cfg, err := flags.Load(config.Host{
+		Hostname:         hostname,
+		UDPTimeout:       sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout"),
+		UDPStreamTimeout: sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout_stream"),
+	})
+	if err != nil {
+		return withStatus(statusConfig, err)
+	}
+	if cfg.Run.ShowVersion {
+		_, err := fmt.Fprintln(out, "kube-ipvs-proxy", version())
+		return err
+	}
+	log, err := newLogger(cfg.Logging)
+	if err != nil {
+		return fmt.Errorf("set up the log: %w", err)
+	}
+	defer func() { _ = log.Sync() }() // standard error cannot always be synced, and there is nobody left to tell
+	klog.SetLogger(zapr.NewLogger(log.Named("client-go")))
+	for _, warning := range cfg.Warnings {
+		log.Warn(warning)
+	}
+	if err := adjustOOMScore(cfg.Run.OOMScoreAdj); err != nil {
+		log.Warn(err.Error())
+	}
+	if cfg.Run.WriteTo != "" {
+		return config.WriteFile(cfg.Run.WriteTo, &cfg.File)
+	}
+	kernel, err := host.Open(ctx, host.Options{Warn: func(message string) { log.Warn(message) }})
+	if err != nil {
+		return withStatus(statusKernel, fmt.Errorf("open the kernel's interfaces: %w", err))
+	}
+	defer func() { _ = kernel.Close() }()
+	if cfg.Run.Cleanup {
+		return withStatus(statusKernel, cleanup(ctx, cfg, kernel, out))
+	}
+	if err := prepare(ctx, cfg, kernel, log); err != nil {
+		return withStatus(statusKernel, err)
+	}
+	if cfg.Run.InitOnly {
+		log.Info("kernel parameters are set; nothing more to do")
+		return nil
+	}
+	return serve(ctx, cfg, kernel, log)
+}
+
+// adjustOOMScore tells the kernel how readily to kill this process when memory runs out. Not being allowed to is no
+// reason not to run.
+func adjustOOMScore(score int) error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(score)), 0); err != nil {
+		return fmt.Errorf("set oomScoreAdj to %d: %w; lowering it needs CAP_SYS_RESOURCE", score, err)
+	}
+	return nil
+}
+
+// version is the module's version, as the Go toolchain recorded it in the binary.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// serve runs the daemon until the context ends.
+func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.Logger) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	families, wall := kernel.Families(), clock.RealClock{}
+	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
+	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families)}
+	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), observers)
+	sources, err := newSources(ctx, cfg, reconciler, log)
+	if err != nil {
+		return withStatus(statusSource, err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, source := range sources {
+		group.Go(func() error { return source.Run(ctx) })
+	}
+	group.Go(func() error { reconciler.Run(ctx); return nil })
+	for _, s := range []server{
+		{"health", cfg.Serve.Healthz, state.Handler()},
+		{"metrics", cfg.Serve.Metrics, metricsHandler(registry, state.Handler(), cfg.Serve.Profiling)},
+	} {
+		group.Go(func() error { return withStatus(statusListen, s.serve(ctx, cfg.Serve.HardFail, log)) })
+	}
+	log.Info("started", zap.String("node", cfg.Node.Name), zap.String("scheduler", cfg.IPVS.Scheduler), zap.Stringers("families", families))
+	err = group.Wait()
+	log.Info("stopped: everything in the kernel stays as it is")
+	return err
+}
+
+// runner is a source that delivers until the context ends.
+type runner interface{ Run(context.Context) error }
+
+// Exit statuses, apart from 0 and the 1 of every other error.
+const (
+	statusConfig = 2 // the configuration or the command line is wrong
+	statusKernel = 3 // the kernel lacks something, or forbids it
+	statusSource = 4 // the API server or the manifests cannot be read
+	statusListen = 5 // an address to listen on is taken
+)
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	status int
+	error
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+func withStatus(status int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return statusError{status, err}
+}
+
+// ExitStatus is the status with which the process should exit because of the error.
+func ExitStatus(err error) int {
+	var withStatus statusError
+	if errors.As(err, &withStatus) {
+		return withStatus.status
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}

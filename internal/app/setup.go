@@ -1,0 +1,117 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	"kube-ipvs-proxy/internal/config"
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/host"
+	"kube-ipvs-proxy/internal/kernel/ipvs"
+	"kube-ipvs-proxy/internal/kernel/sysctl"
+	"kube-ipvs-proxy/internal/reconcile"
+	"kube-ipvs-proxy/internal/service"
+	"kube-ipvs-proxy/internal/source/kube"
+	"kube-ipvs-proxy/internal/source/manifests"
+)
+
+// prepare brings about what has to be so before the first virtual server: the scheduler, kernel parameters, timeouts.
+func prepare(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.Logger) error {
+	if err := kernel.CheckScheduler(ctx, cfg.IPVS.Scheduler); err != nil {
+		return err
+	}
+	changed, warnings, err := sysctl.System{}.Apply(ctx, sysctl.Settings{
+		Families:  kernel.Families(),
+		StrictARP: cfg.IPVS.StrictARP,
+		Conntrack: sysctl.Conntrack(cfg.Conntrack),
+	})
+	for _, line := range changed {
+		log.Info("kernel parameter set", zap.String("sysctl", line))
+	}
+	for _, warning := range warnings {
+		log.Warn(warning)
+	}
+	if err != nil {
+		return err
+	}
+	timeouts := ipvs.Timeouts{TCP: cfg.IPVS.TCPTimeout, TCPFin: cfg.IPVS.TCPFinTimeout, UDP: cfg.IPVS.UDPTimeout}
+	if timeouts == (ipvs.Timeouts{}) {
+		return nil
+	}
+	return kernel.SetTimeouts(ctx, timeouts)
+}
+
+func reconcileOptions(cfg config.Config, families []dataplane.Family) reconcile.Options {
+	return reconcile.Options{
+		Families: families,
+		Service: service.Options{
+			Scheduler:  cfg.IPVS.Scheduler,
+			NoFallback: cfg.IPVS.NoFallback,
+			Masquerade: service.Masquerade{All: cfg.Masquerade.All, Mark: cfg.Masquerade.Mark,
+				Local: service.Detector{CIDRs: cfg.Masquerade.CIDRs, Interface: cfg.Masquerade.Interface,
+					NodeCIDRs: cfg.Masquerade.Mode == config.LocalNodeCIDR}},
+		},
+		NodePorts:    cfg.Node.NodePorts,
+		NodeName:     cfg.Node.Name,
+		Bind:         cfg.Node.Bind,
+		AuditPeriod:  cfg.IPVS.SyncPeriod,
+		MinPeriod:    cfg.IPVS.MinSyncPeriod,
+		DrainTimeout: cfg.IPVS.DrainTimeout,
+		Ours:         ours(cfg.IPVS.Exclude),
+		Clock:        clock.RealClock{},
+	}
+}
+
+// ours says which virtual servers may be deleted when nothing wants them: those at an address, outside of what the
+// operator excluded. Firewall marks are somebody else's.
+func ours(excluded []netip.Prefix) func(dataplane.VirtualServerKey) bool {
+	return func(key dataplane.VirtualServerKey) bool {
+		return key.Mark == 0 && !slices.ContainsFunc(excluded, func(p netip.Prefix) bool { return p.Contains(key.Addr) })
+	}
+}
+
+// newSources connects the sources that are configured with the reconciler: manifests, the API server, or both. Without
+// either, the daemon is taken to run in a Pod.
+func newSources(ctx context.Context, cfg config.Config, reconciler *reconcile.Reconciler, log *zap.Logger) ([]runner, error) {
+	var sources []runner
+	if dir := cfg.API.Manifests; dir != "" {
+		sources = append(sources, manifests.New(dir, cfg.Node.Name, reconciler.Source("manifests", manifests.Completes()...),
+			manifests.Options{Log: log.Sugar().Infow}))
+		if cfg.API.Kubeconfig == "" && cfg.API.Master == "" {
+			return sources, nil
+		}
+	}
+	client, err := newClient(ctx, cfg.API)
+	if err != nil {
+		return nil, err
+	}
+	sink := reconciler.Source("api", kube.Completes()...)
+	return append(sources, kube.New(client, cfg.Node.Name, sink, kube.Options{})), nil
+}
+
+// mostPatience bounds how long the daemon waits for an API server that it is meant to reach by its ClusterIP.
+const mostPatience = 10 * time.Second
+
+func newClient(ctx context.Context, api config.API) (kubernetes.Interface, error) {
+	ctx, cancel := context.WithTimeout(ctx, mostPatience)
+	defer cancel()
+	settings, err := kube.Config(ctx, kube.Connection{Kubeconfig: api.Kubeconfig, Master: api.Master,
+		ContentType: api.ContentType, AcceptContentTypes: api.AcceptContentTypes, QPS: api.QPS, Burst: api.Burst,
+		UserAgent: "kube-ipvs-proxy"})
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(settings)
+	if err != nil {
+		return nil, errors.Join(errors.New("make a client of the API server"), err)
+	}
+	return client, nil
+}
