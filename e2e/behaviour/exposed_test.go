@@ -63,47 +63,62 @@ func TestB04_OneNodePortNumberForAllProtocols(t *testing.T) {
 	})
 }
 
-// An external IP that a node has is served, but taken from no interface: the nodes stay on the network.
-func TestB05_P18_ExternalIPOfANode(t *testing.T) {
+// An external IP that this node has is served without being taken from its interface: the node stays on the network, and
+// its own ports stay reachable.
+func TestB05_P18_ExternalIPOfThisNode(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	service := s.AddService(t, "node-address", func(c *corev1.Service) { c.Spec.Ports = cluster.Ports(7780, topology.Protocols()...) })
 	service.SetEndpoints(t, s.Endpoint(s.web))
-	own, other := nodeAddressesOf(service, 1), nodeAddressesOf(service, 2)
-	for i := range own {
-		s.AddNodeAddress(t, s.Node, own[i])
-		s.AddNodeAddress(t, s.Node2, other[i])
-		s.Client.RouteVia(t, netip.PrefixFrom(own[i], own[i].BitLen()), s.Node)
-		s.Node.RouteVia(t, netip.PrefixFrom(other[i], other[i].BitLen()), s.Node2)
+	own := nodeAddressesOf(service, 1)
+	for _, addr := range own {
+		s.AddNodeAddress(t, s.Node, addr)
+		s.Client.RouteVia(t, netip.PrefixFrom(addr, addr.BitLen()), s.Node)
 	}
-	// The other node's addresses are listed when the daemon starts or an external IP first appears.
-	s.Settle(t)
-	s.daemon.Restart(t)
-	service.Update(t, func(c *corev1.Service) {
-		for i := range own {
-			c.Spec.ExternalIPs = append(c.Spec.ExternalIPs, own[i].String(), other[i].String())
-		}
-	})
-	for i, addr := range own {
+	service.Update(t, func(c *corev1.Service) { c.Spec.ExternalIPs = []string{own[0].String(), own[1].String()} })
+	for _, addr := range own {
 		for _, protocol := range topology.Protocols() {
-			target := probe.To(protocol, addr, 7780)
 			for _, from := range s.askers(cluster.ExternalIP) {
-				cluster.AwaitAnswer(t, from.from, target, "web")
+				cluster.AwaitAnswer(t, from.from, probe.To(protocol, addr, 7780), "web")
 			}
-		}
-		if err := probe.Ping(t.Context(), s.Node.Netns, other[i], 8, probe.DefaultTimeout); err != nil {
-			t.Errorf("node-2 is off the network at %s: %v", other[i], err)
-		}
-		if err := probe.Ping(t.Context(), s.Client.Netns, addr, 8, probe.DefaultTimeout); err != nil {
-			t.Errorf("node-1 is off the network at %s: %v", addr, err)
 		}
 		backend.Start(t, s.Node.Netns, topology.TCP, netip.AddrPortFrom(addr, 22))
 		ask(t, s.Client.Netns, probe.To(topology.TCP, addr, 22))
-		for _, bound := range []netip.Addr{addr, other[i]} {
-			if text := cluster.Run(t, s.Node.Netns, "ip", "addr", "show", "dev", "kube-ipvs0"); strings.Contains(text, bound.String()+"/") {
-				t.Errorf("%s is a node's and bound to kube-ipvs0:\n%s", bound, text)
-			}
-		}
+		s.stays(t, s.Client.Netns, addr)
+	}
+}
+
+// An external IP that another node has is not bound here: that node stays reachable.
+func TestB05_P18_ExternalIPOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	service := s.AddService(t, "node-address", func(c *corev1.Service) { c.Spec.Ports = cluster.Ports(7780, topology.Protocols()...) })
+	service.SetEndpoints(t, s.Endpoint(s.web))
+	other := nodeAddressesOf(service, 2)
+	for _, addr := range other {
+		s.AddNodeAddress(t, s.Node2, addr)
+		s.Node.RouteVia(t, netip.PrefixFrom(addr, addr.BitLen()), s.Node2)
+	}
+	// The addresses of other nodes are listed when an external IP is first seen, which may have been another test's.
+	s.daemon.Restart(t)
+	service.Update(t, func(c *corev1.Service) { c.Spec.ExternalIPs = []string{other[0].String(), other[1].String()} })
+	s.Settle(t)
+	for _, addr := range other {
+		backend.Start(t, s.Node2.Netns, topology.TCP, netip.AddrPortFrom(addr, 22))
+		ask(t, s.Node.Netns, probe.To(topology.TCP, addr, 22))
+		ask(t, s.client.Netns, probe.To(topology.TCP, addr, 22))
+		s.stays(t, s.Node.Netns, addr)
+	}
+}
+
+// stays checks that an address answers where it was and is not on kube-ipvs0.
+func (s *scene) stays(t *testing.T, from *topology.Netns, addr netip.Addr) {
+	t.Helper()
+	if err := probe.Ping(t.Context(), from, addr, 8, probe.DefaultTimeout); err != nil {
+		t.Errorf("the node at %s is off the network: %v", addr, err)
+	}
+	if text := cluster.Run(t, s.Node.Netns, "ip", "addr", "show", "dev", "kube-ipvs0"); strings.Contains(text, " "+addr.String()+"/") {
+		t.Errorf("%s is a node's and bound to kube-ipvs0", addr)
 	}
 }
 

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"kube-ipvs-proxy/e2e/cluster"
 	"kube-ipvs-proxy/e2e/probe"
@@ -101,9 +104,17 @@ const soon = 900 * time.Millisecond
 // refused checks that a question is refused, and at once.
 func refused(t *testing.T, from *topology.Netns, target probe.Target) {
 	t.Helper()
-	target.Timeout = soon
-	if answer, err := probe.Ask(t.Context(), from, target); !errors.Is(err, probe.ErrRefused) {
-		t.Errorf("%s from %s: got %+v, %v, want it refused within %v", target, from.Name, answer, err, soon)
+	refusedWithin(t, from, target, soon)
+}
+
+// refusedWithin checks that a question is refused within a time. SCTP on IPv4 is told that the protocol is unreachable.
+func refusedWithin(t *testing.T, from *topology.Netns, target probe.Target, within time.Duration) {
+	t.Helper()
+	target.Timeout = within
+	answer, err := probe.Ask(t.Context(), from, target)
+	told := target.Protocol == topology.SCTP && errors.Is(err, syscall.ENOPROTOOPT)
+	if !told && !errors.Is(err, probe.ErrRefused) {
+		t.Errorf("%s from %s: got %+v, %v, want it refused within %v", target, from.Name, answer, err, within)
 	}
 }
 
@@ -119,4 +130,19 @@ func unanswered(t *testing.T, from *topology.Netns, target probe.Target) {
 // wrongServer says that a request went elsewhere.
 func wrongServer(answer probe.Answer, want any) error {
 	return fmt.Errorf("%s at %s answers, want %v", answer.Backend, answer.Server, want)
+}
+
+// answers reports whether anybody answers.
+func answers(t *testing.T, from *topology.Netns, target probe.Target) error {
+	t.Helper()
+	_, err := probe.Ask(t.Context(), from, target)
+	return err
+}
+
+// differs says how a text is not what is wanted.
+func differs(want, got string) error {
+	if diff := cmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("-want +got:\n%s", diff)
+	}
+	return nil
 }

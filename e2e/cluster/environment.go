@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -59,7 +60,7 @@ func findEnvironment() (environment, error) {
 		return env, fmt.Errorf("read KUBECONFIG: %w", err)
 	}
 	// The tests' own haste is not what is tested.
-	config.QPS, config.Burst = 1000, 1000
+	config.QPS, config.Burst, config.WarningHandler = 1000, 1000, rest.NoWarnings{}
 	if env.port, err = portOf(config.Host); err != nil {
 		return env, fmt.Errorf("KUBECONFIG %s: %w", env.kubeconfig, err)
 	}

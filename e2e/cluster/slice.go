@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ import (
 // Endpoint is a pod behind a Service, ready unless Unready or Terminating made another of it.
 type Endpoint struct {
 	addresses  map[topology.Family]string
-	node       string
+	node       *string
 	conditions discoveryv1.EndpointConditions
 }
 
@@ -27,7 +28,8 @@ func (c *Cluster) Endpoint(pod *topology.Pod) Endpoint { return c.endpoint(pod.N
 func (c *Cluster) HostEndpoint(host *topology.Host) Endpoint { return c.endpoint(host.Netns, host) }
 
 func (c *Cluster) endpoint(at *topology.Netns, on *topology.Host) Endpoint {
-	e := Endpoint{addresses: map[topology.Family]string{}, node: c.NodeName(on), conditions: conditions(true, true, false)}
+	node := c.NodeName(on)
+	e := Endpoint{addresses: map[topology.Family]string{}, node: &node, conditions: conditions(true, true, false)}
 	for _, family := range topology.Families() {
 		e.addresses[family] = at.Address(family).String()
 	}
@@ -43,6 +45,12 @@ func (e Endpoint) Terminating() Endpoint {
 // Unready is the endpoint while its pod is not ready.
 func (e Endpoint) Unready() Endpoint {
 	e.conditions = conditions(false, false, false)
+	return e
+}
+
+// Published is the endpoint while its pod is not ready and the Service has publishNotReadyAddresses.
+func (e Endpoint) Published() Endpoint {
+	e.conditions = conditions(true, false, false)
 	return e
 }
 
@@ -102,7 +110,7 @@ func (s *Service) slice(family topology.Family, endpoints []Endpoint) *discovery
 	}
 	for _, e := range endpoints {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{e.addresses[family]}, Conditions: e.conditions, NodeName: &e.node,
+			Addresses: []string{e.addresses[family]}, Conditions: e.conditions, NodeName: e.node,
 		})
 	}
 	return slice
@@ -114,4 +122,21 @@ func slicePort(port corev1.ServicePort) discoveryv1.EndpointPort {
 		number = port.Port
 	}
 	return discoveryv1.EndpointPort{Name: &port.Name, Protocol: &port.Protocol, Port: &number}
+}
+
+// LabelSlices gives the Service's EndpointSlices further labels, instead of those of an earlier call.
+func (s *Service) LabelSlices(t testing.TB, labels map[string]string) {
+	t.Helper()
+	for _, name := range s.slices {
+		slices := s.cluster.env.client.DiscoveryV1().EndpointSlices(s.Namespace)
+		slice, err := slices.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slice.Labels = map[string]string{discoveryv1.LabelServiceName: s.Name}
+		maps.Copy(slice.Labels, labels)
+		if _, err := slices.Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
+			t.Fatalf("label EndpointSlice %s: %v", name, err)
+		}
+	}
 }

@@ -1,0 +1,130 @@
+package behaviour
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs-proxy/e2e/cluster"
+	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
+)
+
+// affinity makes a Service stick to clients for some seconds, 0 for not at all.
+func affinity(seconds int32) func(*corev1.Service) {
+	return func(c *corev1.Service) {
+		c.Spec.SessionAffinity, c.Spec.SessionAffinityConfig = corev1.ServiceAffinityNone, nil
+		if seconds > 0 {
+			c.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
+			c.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+		}
+	}
+}
+
+// Affinity holds for every kind of address, and can be switched off and on. rr would go to the other endpoint each time.
+func TestB21_AffinityHoldsAndCanBeSwitched(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	service := s.AddService(t, "sticky", affinity(10800))
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	ways := cluster.Ways(cluster.Kinds()...)
+	for _, step := range []struct {
+		seconds   int32
+		scheduler string
+		backends  int
+	}{{10800, "rr -p 10800", 1}, {0, "rr", 2}, {60, "rr -p 60", 1}} {
+		service.Update(t, affinity(step.seconds))
+		s.awaitTable(t, service, ways, step.scheduler, s.web, s.far)
+		for _, way := range ways {
+			for _, from := range s.askers(way.Kind) {
+				tally, err := probe.AskN(t.Context(), from.from, service.Target(way), 2)
+				if err != nil || len(tally.Backends) != step.backends {
+					t.Errorf("affinity of %d s, %s from the %s: %v, %v; want %d backends", step.seconds, way, from.name, tally, err, step.backends)
+				}
+			}
+		}
+	}
+}
+
+// Affinity outlives the connections that it sent one way, and ends with its timeout once they are gone. UDP is
+// asked, whose connections the kernel can be told to forget soon.
+func TestB21_AffinityExpires(t *testing.T) {
+	t.Parallel()
+	const seconds = 5
+	s := newScene(t, "--ipvs-udp-timeout=1s")
+	service := s.AddService(t, "sticky", affinity(seconds))
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	ways := cluster.Of(cluster.Ways(cluster.Kinds()...), topology.UDP)
+	s.awaitTable(t, service, ways, fmt.Sprintf("rr -p %d", seconds), s.web, s.far)
+
+	first := s.backends(t, service, ways)
+	cluster.Await(t, "the end of the connections", func() error { return s.noConnections(t, service, ways, false) })
+	if again := s.backends(t, service, ways); !slices.Equal(first, again) {
+		t.Errorf("after their connections ended, %s went to %s, and to %s before: affinity ended too early", ways, again, first)
+	}
+	cluster.Await(t, "the end of the affinity", func() error { return s.noConnections(t, service, ways, true) })
+	other := s.backends(t, service, ways)
+	for i, way := range ways {
+		if other[i] == first[i] {
+			t.Errorf("%s still goes to %s after its affinity expired", way, first[i])
+		}
+	}
+}
+
+// backends asks once each way, from outside where possible.
+func (s *scene) backends(t *testing.T, service *cluster.Service, ways []cluster.Way) []string {
+	t.Helper()
+	var names []string
+	for _, way := range ways {
+		askers := s.askers(way.Kind)
+		names = append(names, ask(t, askers[len(askers)-1].from, service.Target(way)).Backend)
+	}
+	return names
+}
+
+// noConnections reports whether the kernel's list still has connections through the Service or, if templates is set,
+// their templates: those have the client's port 0.
+func (s *scene) noConnections(t *testing.T, service *cluster.Service, ways []cluster.Way, templates bool) error {
+	t.Helper()
+	for line := range strings.Lines(cluster.Run(t, s.Node.Netns, "ipvsadm", "-Lnc")) {
+		fields := strings.Fields(line) // protocol, expire, state, source, virtual, destination
+		if len(fields) != 6 {
+			continue
+		}
+		virtual, err := netip.ParseAddrPort(fields[4])
+		through := func(way cluster.Way) bool { return service.Target(way).AddrPort == virtual }
+		if err != nil || !slices.ContainsFunc(ways, through) {
+			continue
+		}
+		if templates || !strings.HasSuffix(fields[3], ":0") {
+			return fmt.Errorf("the kernel still has %s", line)
+		}
+	}
+	return nil
+}
+
+// awaitTable waits until the table has exactly these virtual and real servers at the Service's own addresses, and
+// these ones at its NodePorts.
+func (s *scene) awaitTable(t *testing.T, service *cluster.Service, ways []cluster.Way, scheduler string, pods ...*topology.Pod) {
+	t.Helper()
+	want := table(service, ways, scheduler, pods...)
+	var targets []string
+	for _, way := range ways {
+		targets = append(targets, fmt.Sprintf(" %s %s ", flagOf(way.Protocol), service.Target(way).AddrPort))
+	}
+	cluster.Await(t, "ipvsadm -Sn", func() error {
+		var lines []string
+		for line := range strings.Lines(s.IPVS(t)) {
+			if slices.ContainsFunc(targets, func(target string) bool { return strings.Contains(line, target) }) {
+				lines = append(lines, line)
+			}
+		}
+		return differs(cluster.TableOf(want), cluster.TableOf(strings.Join(lines, "")))
+	})
+}

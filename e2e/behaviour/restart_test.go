@@ -1,0 +1,120 @@
+package behaviour
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"kube-ipvs-proxy/e2e/cluster"
+	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
+)
+
+// pace is the time between two questions of a load, for an emulated machine with many loads.
+const pace = 400 * time.Millisecond
+
+// fewest is how many answers of a load make it one.
+const fewest = 10
+
+// Killed and restarted under load, the daemon loses no request and no session, and takes nothing down on the way: the
+// kernel's counters go on from where they were, and UDP flows keep their endpoint (P10).
+func TestB34_RestartUnderLoad(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	service := s.AddService(t, "busy")
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	ways := cluster.Ways(cluster.Kinds()...)
+	s.awaitTable(t, service, ways, "rr", s.web, s.far)
+	for _, way := range ways {
+		cluster.Await(t, way.String(), func() error { return answers(t, s.client.Netns, service.Target(way)) })
+	}
+	fresh, lasting := s.loads(t, service)
+	before := s.connections(t, service, ways)
+
+	s.daemon.Kill(t)
+	s.daemon.Start(t)
+	s.Settle(t)
+	s.notFlushed(t, "killed", before, service, ways)
+	s.daemon.Restart(t)
+	s.Settle(t)
+	s.notFlushed(t, "restarted", before, service, ways)
+
+	for name, load := range fresh {
+		if tally := load.Stop(); tally.Err() != nil || tally.Answered < fewest {
+			t.Errorf("%s, each on a connection of its own: %v, %v", name, tally, tally.Err())
+		}
+	}
+	for name, load := range lasting {
+		if tally := load.Stop(); tally.Err() != nil || tally.Answered < fewest || len(tally.Backends) != 1 {
+			t.Errorf("%s, on one session: %v, %v; want one backend", name, tally, tally.Err())
+		}
+	}
+}
+
+// loads starts asking: by the ClusterIP from a pod and by the NodePort from outside, on new connections and on lasting ones.
+func (s *scene) loads(t *testing.T, service *cluster.Service) (fresh, lasting map[string]*probe.Load) {
+	t.Helper()
+	fresh, lasting = map[string]*probe.Load{}, map[string]*probe.Load{}
+	for _, way := range cluster.Ways(cluster.ClusterIP, cluster.NodePort) {
+		from := s.client.Netns
+		if way.Kind == cluster.NodePort {
+			from = s.Client.Netns
+		}
+		fresh[way.String()] = probe.StartLoad(t.Context(), from, service.Target(way), pace)
+		session, err := probe.Open(t.Context(), from, service.Target(way))
+		if err != nil {
+			t.Fatalf("%s: %v", way, err)
+		}
+		t.Cleanup(func() { _ = session.Close() })
+		lasting[way.String()] = session.StartLoad(t.Context(), pace)
+	}
+	for _, loads := range []map[string]*probe.Load{fresh, lasting} {
+		for name, load := range loads {
+			cluster.Await(t, "answers to "+name, func() error {
+				if tally := load.Tally(); tally.Answered == 0 {
+					return fmt.Errorf("%v: %w", tally, tally.Err())
+				}
+				return nil
+			})
+		}
+	}
+	return fresh, lasting
+}
+
+// connections are the kernel's counts of the connections that each real server of the Service has ever got.
+func (s *scene) connections(t *testing.T, service *cluster.Service, ways []cluster.Way) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for _, way := range ways {
+		target := service.Target(way).AddrPort.String()
+		output := cluster.Run(t, s.Node.Netns, "ipvsadm", "-Ln", "--stats", "--exact", flagOf(way.Protocol), target)
+		for line := range strings.Lines(output) {
+			fields := strings.Fields(line)
+			if len(fields) < 3 || fields[0] != "->" {
+				continue
+			}
+			if count, err := strconv.Atoi(fields[2]); err == nil {
+				counts[way.String()+" "+fields[1]] = count
+			}
+		}
+	}
+	if len(counts) != 2*len(ways) {
+		t.Fatalf("the kernel counts connections of %d real servers, want %d: %v", len(counts), 2*len(ways), slices.Sorted(maps.Keys(counts)))
+	}
+	return counts
+}
+
+// notFlushed checks that no count went back, as that of a real server that was deleted and added again would.
+func (s *scene) notFlushed(t *testing.T, when string, before map[string]int, service *cluster.Service, ways []cluster.Way) {
+	t.Helper()
+	for server, count := range s.connections(t, service, ways) {
+		if count < before[server] || before[server] == 0 && strings.Contains(server, string(topology.TCP)) {
+			t.Errorf("%s: %s has had %d connections, %d before", when, server, count, before[server])
+		}
+	}
+}
