@@ -38,13 +38,53 @@ CMD ?= ipvsadm -Ln
 vm: lab lab-deps ## run CMD='...' with a shell on a kernel with IPVS
 	@$(LAB) $(LABFLAGS) sh -c '$(subst ','\'',$(value CMD))'
 
+.PHONY: demo
+demo: lab lab-deps build ## show the proxy at work, without a cluster: the first thing to run
+	@$(GOBUILD) -o $(BIN)/demo ./e2e/demo
+	@$(LAB) $(BIN)/demo
+
+# The drivers' tests need a kernel with IPVS; everything else runs anywhere.
+KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter sysctl)
+# The parts of the end-to-end tests run in the lab, one machine at a time: they are sensitive to a slow one.
+E2E_PACKAGES ?= ./e2e/backend ./e2e/behaviour ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/topology
+TESTFLAGS ?=
+
+.PHONY: test
+test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and e2e
+
 .PHONY: unit
 unit: ## run the tests that need no special kernel
-	go test ./cmd/... ./internal/... ./e2e/lab/...
+	go test $(TESTFLAGS) $$(go list ./cmd/... ./internal/... ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+	go -C e2e/controlplane test $(TESTFLAGS) ./...
 
 .PHONY: kernel-test
 kernel-test: lab lab-deps ## run the kernel drivers' tests on a kernel with IPVS
-	go test -exec $(LAB) ./internal/kernel/...
+	go test $(TESTFLAGS) -timeout 20m -exec $(LAB) $(KERNEL_PACKAGES)
+
+.PHONY: controlplane
+controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minutes, the first time)
+	@mkdir -p $(BIN)
+	@$(GOBUILD) -C e2e/controlplane -o $(BIN)/controlplane .
+	@$(BIN)/controlplane -build
+
+# RUN selects tests by name: make e2e RUN=TestB01
+.PHONY: e2e
+e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API server, kernel and packets
+	KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
+		go test $(TESTFLAGS) -p 1 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: lint
+lint: ## check format, go vet, staticcheck and known vulnerabilities
+	@unformatted=$$(gofmt -l cmd internal e2e); test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted; exit 1; }
+	go vet ./...
+	go -C e2e/controlplane vet ./...
+	go run $(STATICCHECK) ./...
+	@if go run $(GOVULNCHECK) -version >/dev/null 2>&1 && curl -sfo /dev/null --max-time 10 https://vuln.go.dev/index/db.json; then \
+		go run $(GOVULNCHECK) ./...; \
+	else echo "govulncheck not run: its database at vuln.go.dev cannot be reached from here"; fi
 
 .PHONY: clean
 clean: ## remove binaries, logs and downloads

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the deprecated Endpoints are read on purpose: manifests of old still hold them
+
 package service
 
 import (
