@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"kube-ipvs-proxy/e2e/topology"
 )
@@ -29,7 +31,6 @@ func (d *daemon) start(ctx context.Context, in *topology.Netns, dir string) (str
 		"--manifests=" + dir,
 		"--hostname-override=" + in.Name,
 		"--conntrack-max-per-core=0", // that limit is the whole kernel's, and no namespace may change it
-		"-v=2",
 	}
 	// The end of ctx would kill it; stop asks it to end.
 	process := in.Command(context.WithoutCancel(ctx), d.binary, arguments...)
@@ -43,6 +44,7 @@ func (d *daemon) start(ctx context.Context, in *topology.Netns, dir string) (str
 		err := process.Wait()
 		if asked.Err() == nil {
 			d.lost(fmt.Errorf("the daemon ended by itself: %s", process.ProcessState))
+			err = nil // told already
 		}
 		d.ended <- err
 	}()
@@ -59,25 +61,18 @@ func (d *daemon) stop() error {
 	}
 	d.stopping()
 	d.stopping = nil
-	if err := d.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop the daemon: %w", errors.Join(err, <-d.ended))
+	if err := d.process.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send the daemon SIGTERM: %w", err)
 	}
-	err := await(context.Background(), "the daemon's end after SIGTERM", func() error {
-		select {
-		case err := <-d.ended:
-			d.ended <- err
-			return nil
-		default:
-			return errors.New("it still runs")
+	select {
+	case err := <-d.ended:
+		if err != nil {
+			return fmt.Errorf("after SIGTERM the daemon ended with %w, want status 0", err)
 		}
-	})
-	if err != nil {
-		return errors.Join(err, d.process.Process.Kill())
+		return nil
+	case <-time.After(patience):
+		return errors.Join(fmt.Errorf("SIGTERM had not ended the daemon after %v", patience), d.process.Process.Kill())
 	}
-	if err := <-d.ended; err != nil {
-		return fmt.Errorf("after SIGTERM the daemon ended with %w, want status 0", err)
-	}
-	return nil
 }
 
 // lockedLog collects output that may be read while it is written.

@@ -2,16 +2,24 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"strings"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"kube-ipvs-proxy/e2e/backend"
 	"kube-ipvs-proxy/e2e/probe"
 	"kube-ipvs-proxy/e2e/topology"
+)
+
+const (
+	// bindDevice holds the virtual addresses.
+	bindDevice    = "kube-ipvs0"
+	showAddresses = "ip -brief address show dev " + bindDevice
 )
 
 // demo is what the steps share.
@@ -101,13 +109,14 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.say.command(d.node.Name, command+" &", "")
-	output, err := d.awaitTable(ctx)
-	if err != nil {
+	// The daemon binds an address when everything behind it is there, so this is the last to come.
+	if err := d.awaitAddresses(ctx, clusterIP().String()+"/32"); err != nil {
 		return err
 	}
-	d.say.found("programmed %.1f s after the daemon was started", time.Since(began).Seconds())
-	d.say.command(d.node.Name, "ipvsadm -Ln", output)
-	return d.awaitAddresses(ctx, clusterIP().String()+"/32")
+	if err := d.showTable(ctx, began); err != nil {
+		return err
+	}
+	return d.say.show(ctx, d.node, showAddresses)
 }
 
 func (d *demo) ask(ctx context.Context) error {
@@ -117,8 +126,13 @@ func (d *demo) ask(ctx context.Context) error {
 	if err := d.spread(ctx, d.client, d.outside(), 30); err != nil {
 		return err
 	}
-	d.say.found("the kernel counted the same, by connections (CPS: per second):")
-	return d.say.show(ctx, d.node, "ipvsadm -Ln --stats -t "+d.inside().AddrPort.String())
+	d.say.found("the kernel keeps the ended connections for a while, as InActConn:")
+	for _, target := range []probe.Target{d.inside(), d.outside()} {
+		if err := d.say.show(ctx, d.node, "ipvsadm -Ln -t "+target.AddrPort.String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *demo) terminate(ctx context.Context) (err error) {
@@ -164,7 +178,10 @@ func (d *demo) remove(ctx context.Context) error {
 		return err
 	}
 	d.say.command(d.node.Name, "rm "+d.manifest.path(), "")
-	err := await(ctx, "an empty table", func() error {
+	if err := d.awaitAddresses(ctx); err != nil {
+		return err
+	}
+	err := d.say.await(ctx, "an empty table", func() error {
 		output, err := shell(ctx, d.node, "ipvsadm -Sn")
 		if err == nil && output != "" {
 			err = fmt.Errorf("ipvsadm -Sn still prints:\n%s", output)
@@ -177,28 +194,24 @@ func (d *demo) remove(ctx context.Context) error {
 	if err := d.say.show(ctx, d.node, "ipvsadm -Ln"); err != nil {
 		return err
 	}
-	return d.awaitAddresses(ctx)
+	return d.say.show(ctx, d.node, showAddresses)
 }
 
-// apply writes the manifest, waits until the kernel has what it says, and shows that.
+// apply writes the manifest and shows what becomes of it.
 func (d *demo) apply(ctx context.Context) error {
 	if err := d.manifest.write(); err != nil {
 		return err
 	}
-	began := time.Now()
-	output, err := d.awaitTable(ctx)
-	if err != nil {
-		return err
-	}
-	d.say.found("programmed within %.1f s", time.Since(began).Seconds())
-	d.say.command(d.node.Name, "ipvsadm -Ln", output)
-	return nil
+	return d.showTable(ctx, time.Now())
 }
 
-// awaitTable waits until the real servers behind both addresses are those of the manifest, and returns what ipvsadm -Ln printed.
-func (d *demo) awaitTable(ctx context.Context) (output string, err error) {
-	err = await(ctx, "what the manifest says in the kernel", func() error {
-		if output, err = shell(ctx, d.node, "ipvsadm -Ln"); err != nil {
+// showTable waits until the real servers behind both addresses are those of the manifest, and shows the table and the
+// time since the change began.
+func (d *demo) showTable(ctx context.Context, began time.Time) error {
+	const command = "ipvsadm -Ln"
+	var output string
+	err := d.say.await(ctx, "the manifest's endpoints in the kernel", func() (err error) {
+		if output, err = shell(ctx, d.node, command); err != nil {
 			return err
 		}
 		parsed, err := parseTable(output)
@@ -207,26 +220,33 @@ func (d *demo) awaitTable(ctx context.Context) (output string, err error) {
 		}
 		return parsed.check(d.manifest.weights(), d.inside().AddrPort.String(), d.outside().AddrPort.String())
 	})
-	return output, err
-}
-
-// awaitAddresses waits until kube-ipvs0 has the addresses and no others, and shows it.
-func (d *demo) awaitAddresses(ctx context.Context, addresses ...string) error {
-	const command = "ip -brief address show dev kube-ipvs0"
-	var output string
-	err := await(ctx, "the addresses of kube-ipvs0", func() (err error) {
-		if output, err = shell(ctx, d.node, command); err != nil {
-			return err
-		}
-		if fields := strings.Fields(output); len(fields) < 2 || strings.Join(fields[2:], " ") != strings.Join(addresses, " ") {
-			return fmt.Errorf("%q, want the addresses %v", output, addresses)
-		}
-		return nil
-	})
 	if err == nil {
+		d.say.found("in the kernel after %.1f s", time.Since(began).Seconds())
 		d.say.command(d.node.Name, command, output)
 	}
 	return err
+}
+
+// awaitAddresses waits until kube-ipvs0 has as many addresses as are given, and these.
+func (d *demo) awaitAddresses(ctx context.Context, addresses ...string) error {
+	return d.say.await(ctx, "the addresses of "+bindDevice, func() error {
+		device, err := d.node.Netlink().LinkByName(bindDevice)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", bindDevice, err)
+		}
+		bound, err := d.node.Netlink().AddrList(device, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list the addresses of %s: %w", bindDevice, err)
+		}
+		var got []string
+		for _, address := range bound {
+			got = append(got, address.IPNet.String())
+		}
+		if !slices.Equal(got, addresses) {
+			return fmt.Errorf("%s has the addresses %v, want %v", bindDevice, got, addresses)
+		}
+		return nil
+	})
 }
 
 // inside is the Service for pods, outside the Service for everybody who reaches the node.
@@ -242,12 +262,24 @@ func (d *demo) spread(ctx context.Context, from *topology.Netns, target probe.Ta
 		return err
 	}
 	d.say.found("%d requests from %s to %s: %s", requests, from.Name, target.AddrPort, tally)
-	pods := d.manifest.serving()
-	var uneven error
-	for _, pod := range pods {
-		if got, want := tally.Backends[pod], requests/len(pods); got != want {
-			uneven = errors.Join(uneven, fmt.Errorf("%s got %d of %d requests to %s, want %d", pod, got, requests, target.AddrPort, want))
-		}
+	if err := evenly(tally.Backends, d.manifest.serving()); err != nil {
+		return fmt.Errorf("requests from %s to %s: %w", from.Name, target.AddrPort, err)
 	}
-	return uneven
+	return nil
+}
+
+// evenly is an error unless each of the pods, and nobody else, gave the same number of answers.
+func evenly(answers map[string]int, pods []string) error {
+	total := 0
+	for _, n := range answers {
+		total += n
+	}
+	want := map[string]int{}
+	for _, pod := range pods {
+		want[pod] = total / len(pods)
+	}
+	if total == 0 || !maps.Equal(answers, want) {
+		return fmt.Errorf("the answers came %v, want %v", answers, want)
+	}
+	return nil
 }

@@ -19,16 +19,17 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	binary := flag.String("daemon", "", "`PATH` of the daemon (default "+binaryName+" beside this program)")
+	showLog := flag.Bool("log", false, "show the daemon's log even if all goes well")
 	flag.Parse()
-	if err := run(ctx, *binary, os.Stdout); err != nil {
+	if err := run(ctx, *binary, *showLog, os.Stdout); err != nil {
 		fmt.Printf("\ndemo: FAILED: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Println("\ndemo: OK")
 }
 
-// run plays the demo and leaves nothing behind. The error of a failed step comes after the daemon's log.
-func run(ctx context.Context, binary string, out io.Writer) error {
+// run plays the demo and leaves nothing behind. If it fails, the daemon's log is shown too.
+func run(ctx context.Context, binary string, showLog bool, out io.Writer) error {
 	binary, err := findDaemon(binary)
 	if err != nil {
 		return err
@@ -42,8 +43,11 @@ func run(ctx context.Context, binary string, out io.Writer) error {
 	defer cancel(nil)
 	d := &demo{say: newNarrator(out), manifest: manifest{dir: dir}, daemon: &daemon{binary: binary, lost: cancel}}
 	err = d.play(ctx)
+	if err == nil {
+		err = context.Cause(ctx) // of a daemon that ended when nobody was waiting for it
+	}
 	err = errors.Join(err, d.daemon.stop())
-	if err != nil && d.daemon.started() {
+	if d.daemon.started() && (err != nil || showLog) {
 		fmt.Fprintf(out, "\nThe daemon's log:\n%s", d.daemon.log.String())
 	}
 	return errors.Join(err, d.network.tearDown())

@@ -59,12 +59,15 @@ const (
 	patience = time.Minute
 	// pause is the time between two looks at something that is waited for.
 	pause = 50 * time.Millisecond
+	// silence is how long a wait says nothing.
+	silence = 5 * time.Second
 )
 
 // await tries again until try returns nil. Its error says what was waited for and how the last try ended.
-func await(ctx context.Context, what string, try func() error) error {
-	limit := time.NewTimer(patience)
+func (n *narrator) await(ctx context.Context, what string, try func() error) error {
+	limit, notice := time.NewTimer(patience), time.NewTicker(silence)
 	defer limit.Stop()
+	defer notice.Stop()
 	for {
 		err := try()
 		if err == nil {
@@ -75,6 +78,8 @@ func await(ctx context.Context, what string, try func() error) error {
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 		case <-limit.C:
 			return fmt.Errorf("wait for %s: not within %v: %w", what, patience, err)
+		case <-notice.C:
+			n.indent(fmt.Sprintf("... %.1f s, waiting for %s", time.Since(n.began).Seconds(), what))
 		case <-time.After(pause):
 		}
 	}
