@@ -41,7 +41,8 @@ vm: lab lab-deps ## run CMD='...' with a shell on a kernel with IPVS
 .PHONY: demo
 demo: lab lab-deps build ## show the proxy at work, without a cluster: the first thing to run
 	@$(GOBUILD) -o $(BIN)/demo ./e2e/demo
-	@$(LAB) $(BIN)/demo
+	@echo "demo: starting a kernel with IPVS: this host's own, or a virtual machine's"
+	@$(LAB) -preload $(BIN)/demo
 
 # The drivers' tests need a kernel with IPVS; everything else runs anywhere.
 KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter sysctl)
@@ -54,7 +55,7 @@ test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and
 
 .PHONY: unit
 unit: ## run the tests that need no special kernel
-	go test $(TESTFLAGS) $$(go list ./cmd/... ./internal/... ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+	go test $(TESTFLAGS) $$(go list ./cmd/... ./internal/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
 	go -C e2e/controlplane test $(TESTFLAGS) ./...
 
 .PHONY: kernel-test
