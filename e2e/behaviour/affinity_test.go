@@ -28,7 +28,7 @@ func affinity(seconds int32) func(*corev1.Service) {
 // Affinity holds for every kind of address, and can be switched off and on. rr would go to the other endpoint each time.
 func TestB21_AffinityHoldsAndCanBeSwitched(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "sticky", affinity(10800))
 	service.Expose(t)
 	service.SetEndpoints(t, s.both()...)

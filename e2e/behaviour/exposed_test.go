@@ -17,7 +17,7 @@ import (
 // endpoint is on this node or another. The endpoint sees an address of the node.
 func TestB04_B05_B06_ExposedAddresses(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	services := map[string]*cluster.Service{"web": s.AddService(t, "near"), "far": s.AddService(t, "far")}
 	services["web"].SetEndpoints(t, s.Endpoint(s.web))
 	services["far"].SetEndpoints(t, s.Endpoint(s.far))
@@ -40,8 +40,8 @@ func TestB04_B05_B06_ExposedAddresses(t *testing.T) {
 // One NodePort number serves several protocols, each its own target.
 func TestB04_OneNodePortNumberForAllProtocols(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	targets := map[topology.Protocol]int32{topology.TCP: 9001, topology.UDP: 9002, topology.SCTP: 9003}
+	s := sharedScene(t)
+	targets := map[topology.Protocol]int32{topology.TCP: 9011, topology.UDP: 9012, topology.SCTP: 9013}
 	var ports []corev1.ServicePort
 	for protocol, target := range targets {
 		backend.StartAll(t, s.web.Netns, uint16(target), protocol)
@@ -67,7 +67,7 @@ func TestB04_OneNodePortNumberForAllProtocols(t *testing.T) {
 // its own ports stay reachable.
 func TestB05_P18_ExternalIPOfThisNode(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "node-address", func(c *corev1.Service) { c.Spec.Ports = cluster.Ports(7780, topology.Protocols()...) })
 	service.SetEndpoints(t, s.Endpoint(s.web))
 	own := nodeAddressesOf(service, 1)
@@ -134,10 +134,12 @@ func nodeAddressesOf(service *cluster.Service, n byte) []netip.Addr {
 // A load-balancer IP of mode Proxy is the load balancer's: packets to it leave the node.
 func TestB06_LoadBalancerIPOfModeProxy(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "proxied", cluster.Type(corev1.ServiceTypeLoadBalancer))
 	service.SetEndpoints(t, s.Endpoint(s.web))
+	s.building.Lock()
 	balancer, mode := s.AddClient(t, "balancer"), corev1.LoadBalancerIPModeProxy
+	s.building.Unlock()
 	service.UpdateStatus(t, func(status *corev1.ServiceStatus) {
 		for _, family := range topology.Families() {
 			status.LoadBalancer.Ingress = append(status.LoadBalancer.Ingress,
@@ -169,7 +171,7 @@ func TestB06_LoadBalancerIPOfModeProxy(t *testing.T) {
 // A ClusterIP port whose number is also somebody's NodePort is no NodePort: pods keep their address.
 func TestP17_ClusterIPPortEqualToANodePort(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	exposed := s.AddService(t, "exposed", cluster.Type(corev1.ServiceTypeNodePort))
 	exposed.SetEndpoints(t, s.Endpoint(s.web))
 	number := uint16(exposed.Spec.Ports[0].NodePort)

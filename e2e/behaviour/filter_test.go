@@ -21,12 +21,15 @@ func virtualKinds() []cluster.Kind {
 func TestB43_P16_HostPortsAndPing(t *testing.T) {
 	t.Parallel()
 	const hostPort = 7722
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "guarded")
 	service.Expose(t)
 	service.SetEndpoints(t, s.Endpoint(s.web))
 	for _, protocol := range topology.Protocols() {
 		backend.Start(t, s.Node.Netns, protocol, netip.AddrPortFrom(netip.IPv6Unspecified(), hostPort))
+		if protocol != topology.SCTP { // whose socket takes both families
+			backend.Start(t, s.Node.Netns, protocol, netip.AddrPortFrom(netip.IPv4Unspecified(), hostPort))
+		}
 	}
 	ways := cluster.Ways(virtualKinds()...)
 	s.await(t, service, "web", ways...)
@@ -52,7 +55,7 @@ func TestB43_P16_HostPortsAndPing(t *testing.T) {
 // smaller packets from then on.
 func TestB43_PathMTU(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "narrow")
 	service.Expose(t)
 	service.SetEndpoints(t, s.Endpoint(s.web))
@@ -66,14 +69,18 @@ func TestB43_PathMTU(t *testing.T) {
 	}
 	for _, way := range ways {
 		t.Run(way.String(), func(t *testing.T) {
+			s.building.Lock()
 			client := s.AddClient(t, fmt.Sprintf("behind-%s-%s-%s", way.Kind, way.Protocol, way.Family))
+			s.building.Unlock()
 			addr := client.Address(way.Family)
 			alone := netip.PrefixFrom(addr, addr.BitLen()).String()
 			s.Node.RouteVia(t, netip.MustParsePrefix(alone), router)
 			cluster.Run(t, router.Netns, "ip", "route", "add", alone, "dev", topology.UplinkName, "mtu", "1280")
 			if way.Kind != cluster.NodePort {
 				to := service.Address(way.Kind, way.Family)
-				client.RouteVia(t, netip.PrefixFrom(to, to.BitLen()), s.Node)
+				for _, host := range []*topology.Host{client, router} {
+					host.RouteVia(t, netip.PrefixFrom(to, to.BitLen()), s.Node)
+				}
 			}
 			target := service.Target(way)
 			target.Request, target.Timeout = backend.Request{ReplyPadding: 64 << 10}, cluster.Patience

@@ -17,7 +17,7 @@ import (
 // endpoint itself. Pods are seen with their own address; the node and hairpin traffic with an address of the node (P19).
 func TestB01_B03_ClusterIP(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	near, far := s.AddService(t, "near"), s.AddService(t, "far")
 	near.SetEndpoints(t, s.Endpoint(s.web))
 	far.SetEndpoints(t, s.Endpoint(s.far))
@@ -47,7 +47,7 @@ func TestB01_B03_ClusterIP(t *testing.T) {
 // Endpoints may be in the host network, of this node too; requests and answers may be large.
 func TestB11_HostNetworkAndLargeRequests(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	backend.StartAll(t, s.Node.Netns, cluster.TargetPort, topology.Protocols()...)
 	service := s.AddService(t, "host")
 	service.SetEndpoints(t, s.HostEndpoint(s.Node))
@@ -81,7 +81,7 @@ func portOf(name string, protocol topology.Protocol, number, target int32) corev
 // was removed is refused while the address stays (P24, and P16 for what is no port of the Service).
 func TestB02_P24_Ports(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	const tcp, udp, sctp = topology.TCP, topology.UDP, topology.SCTP
 	for _, number := range []uint16{9001, 9002, 9003} {
 		backend.StartAll(t, s.web.Netns, number, topology.Protocols()...)

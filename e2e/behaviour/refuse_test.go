@@ -12,7 +12,7 @@ import (
 // them, every kind of address refuses at once (P27). On IPv6 the kernel's filter has no answer that ends an SCTP client's attempt.
 func TestB27_NoEndpoints(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.AddService(t, "nobody")
 	service.Expose(t)
 	ways := cluster.Ways(cluster.Kinds()...)

@@ -58,9 +58,6 @@ func TestB36_RepairsWhatWasChangedByHand(t *testing.T) {
 			for _, command := range damage.commands {
 				cluster.Run(t, s.Node.Netns, strings.Fields(names.Replace(command))...)
 			}
-			if s.installed(t, service) == intact {
-				t.Fatal("the damage is none: the test looks at the wrong place, or the daemon was faster")
-			}
 			cluster.Await(t, "the repair", func() error { return differs(intact, s.installed(t, service)) })
 			for _, way := range ways {
 				if err := answers(t, s.client.Netns, service.Target(way)); err != nil {

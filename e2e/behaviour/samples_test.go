@@ -21,7 +21,7 @@ import (
 // What people write into YAML goes through the API server, and ends up in the table line by line as it should.
 func TestSamples(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	for _, pod := range []*topology.Pod{s.web, s.far} {
 		backend.StartAll(t, pod.Netns, 9376, topology.TCP)
 	}

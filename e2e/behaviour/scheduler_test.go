@@ -25,17 +25,21 @@ func TestB20_Schedulers(t *testing.T) {
 		s.daemon.Restart(t, "--ipvs-scheduler="+scheduler)
 		s.AwaitIPVS(t, table(service, ways, scheduler+options(scheduler), s.web, s.far), ipsOf(service)...)
 		for _, way := range ways {
-			t.Run(scheduler+"/"+way.String(), func(t *testing.T) {
-				switch scheduler {
-				case "lc":
-					s.prefersIdle(t, way)
-				case "sh":
-					s.sticks(t, service.Target(way))
-				default:
-					ask(t, s.client.Netns, service.Target(way))
-				}
-			})
+			t.Run(scheduler+"/"+way.String(), func(t *testing.T) { s.schedules(t, scheduler, service, way) })
 		}
+	}
+}
+
+// schedules checks what is known of a scheduler.
+func (s *scene) schedules(t *testing.T, scheduler string, service *cluster.Service, way cluster.Way) {
+	t.Helper()
+	switch scheduler {
+	case "lc":
+		s.prefersIdle(t, way)
+	case "sh":
+		s.sticks(t, service.Target(way))
+	default:
+		ask(t, s.client.Netns, service.Target(way))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // A Service goes through the types, up and down, and each time the table has what the type asks for, and no more.
 func TestB07_TypeChanges(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	service := s.Create(t, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "changing"}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeExternalName, ExternalName: "elsewhere.example.com", Ports: cluster.Ports(cluster.ServicePort, topology.Protocols()...)}})
 	turnInto(t, service, corev1.ServiceTypeClusterIP)
@@ -87,7 +87,7 @@ func (s *scene) checkNothing(t *testing.T, addresses ...netip.Addr) {
 // labels count when they appear and vanish, too.
 func TestB07_B08_ServicesOfOthers(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := sharedScene(t)
 	const others = "service.kubernetes.io/service-proxy-name"
 	headless := s.AddService(t, "headless", func(c *corev1.Service) {
 		c.Spec.ClusterIP, c.Spec.Ports = corev1.ClusterIPNone, []corev1.ServicePort{portOf("a", topology.TCP, 80, 17711)}

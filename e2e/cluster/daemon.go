@@ -62,7 +62,7 @@ func (d *Daemon) Start(t testing.TB, flags ...string) {
 	// It outlives the test's context, which ends before the clean-up that stops it.
 	command := d.cluster.Node.Command(context.WithoutCancel(t.Context()), env.binary, arguments...)
 	command.Stdout, command.Stderr = &d.output, &d.output
-	fmt.Fprintf(&d.output, "$ kube-ipvs-proxy %s\n", strings.Join(arguments, " "))
+	fmt.Fprintf(&d.output, "%s $ kube-ipvs-proxy %s\n", time.Now().UTC().Format(time.RFC3339Nano), strings.Join(arguments, " "))
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}

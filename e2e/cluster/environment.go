@@ -27,8 +27,13 @@ type environment struct {
 // binaryName is where make build puts the daemon, below the module's root.
 const binaryName = ".cache/bin/kube-ipvs-proxy"
 
-// require returns what tests need from the run. If something is missing, the test fails when the run is meant to
-// have it, and else skips.
+// Require checks that the run has what tests need. If something is missing, the test fails when the run is meant to have
+// it, and else skips.
+func Require(t testing.TB) {
+	t.Helper()
+	require(t)
+}
+
 func require(t testing.TB) environment {
 	t.Helper()
 	env, err := findEnvironment()
@@ -105,7 +110,38 @@ func findBinary() (string, error) {
 	if _, err := os.Stat(binary); err != nil {
 		return "", fmt.Errorf("the daemon is not built: %w (make build)", err)
 	}
-	return filepath.Abs(binary)
+	return nearby(binary)
+}
+
+// nearby copies a program into the directory for temporary files, once for this process, and returns the copy's path.
+// The lab's machine reads the host's files over virtiofs, from where a program of this size takes seconds to start each time.
+func nearby(binary string) (string, error) {
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("%s-e2e-%d", filepath.Base(binary), os.Getpid()))
+	if _, err := os.Stat(name); err == nil {
+		return name, nil
+	}
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	part, err := os.CreateTemp(os.TempDir(), filepath.Base(name))
+	if err != nil {
+		return "", err
+	}
+	_, err = part.Write(content)
+	if err := errors.Join(err, part.Chmod(0o755), part.Close()); err != nil {
+		return "", fmt.Errorf("copy the daemon: %w", err)
+	}
+	return name, os.Rename(part.Name(), name)
+}
+
+// Clean removes what the package has left in the directory for temporary files. It is for the end of TestMain.
+func Clean() error {
+	copies, err := filepath.Glob(filepath.Join(os.TempDir(), fmt.Sprintf("*-e2e-%d", os.Getpid())))
+	for _, name := range copies {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // moduleRoot is the nearest directory above with a go.mod.

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -79,7 +78,7 @@ func AwaitError(t testing.TB, from *topology.Netns, target probe.Target, way err
 // server is programmed in the same round or a later one.
 func (c *Cluster) Settle(t testing.TB) {
 	t.Helper()
-	marker := c.AddService(t, "marker-"+randomName(), func(s *corev1.Service) { s.Spec.Ports = Ports(9, topology.TCP) })
+	marker := c.AddService(t, "marker", func(s *corev1.Service) { s.Spec.Ports = Ports(9, topology.TCP) })
 	marker.SetEndpoints(t, Endpoint{
 		addresses:  map[topology.Family]string{topology.IPv4: "192.0.2.9", topology.IPv6: "2001:db8::9"},
 		conditions: conditions(true, true, false),
@@ -92,9 +91,6 @@ func (c *Cluster) Settle(t testing.TB) {
 		return nil
 	})
 }
-
-// randomName is unlikely to be drawn twice, and fit for an object's name.
-func randomName() string { return strings.ToLower(rand.Text()) }
 
 // failed accepts an error that wraps way.
 func failed(way error) func(probe.Answer, error) bool {

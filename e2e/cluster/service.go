@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,12 +28,12 @@ type Service struct {
 }
 
 // AddService creates a Service of type ClusterIP with both families and, on [ServicePort], all protocols, unless
-// changes make it another one. It has no endpoints yet.
+// changes make it another one. Its name begins with the given one and is unique. It has no endpoints yet.
 func (c *Cluster) AddService(t testing.TB, name string, changes ...func(*corev1.Service)) *Service {
 	t.Helper()
 	policy := corev1.IPFamilyPolicyRequireDualStack
 	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: c.Namespace},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: c.Namespace},
 		Spec: corev1.ServiceSpec{IPFamilyPolicy: &policy, Ports: Ports(ServicePort, topology.Protocols()...),
 			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}},
 	}
@@ -49,10 +50,10 @@ func (c *Cluster) Create(t testing.TB, service *corev1.Service) *Service {
 	services := c.env.client.CoreV1().Services(c.Namespace)
 	made, err := services.Create(t.Context(), service, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatalf("create Service %s: %v", service.Name, err)
+		t.Fatalf("create Service %s%s: %v", service.GenerateName, service.Name, err)
 	}
-	c.cleanup(t, "Service "+service.Name, func(ctx context.Context) error {
-		err := services.Delete(ctx, service.Name, metav1.DeleteOptions{})
+	c.cleanup(t, "Service "+made.Name, func(ctx context.Context) error {
+		err := services.Delete(ctx, made.Name, metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -166,7 +167,11 @@ func (s *Service) Address(kind Kind, family topology.Family) netip.Addr {
 	return derive(kind, clusterIP)
 }
 
-// Target is where a question to the Service goes. The port is the first of the protocol; 0 if there is none.
+// patient is how long a question may take. Emulated machines stand still for seconds now and then.
+const patient = 10 * time.Second
+
+// Target is where a question to the Service goes. The port is the first of the protocol; 0 if there is none. It has time
+// enough for emulated machines.
 func (s *Service) Target(way Way) probe.Target {
 	var number int32
 	for _, port := range s.Spec.Ports {
@@ -178,5 +183,7 @@ func (s *Service) Target(way Way) probe.Target {
 		}
 		break
 	}
-	return probe.To(way.Protocol, s.Address(way.Kind, way.Family), uint16(number))
+	target := probe.To(way.Protocol, s.Address(way.Kind, way.Family), uint16(number))
+	target.Timeout = patient
+	return target
 }
