@@ -37,12 +37,13 @@ type loop struct {
 	// counted are the connections of draining real servers, if the next round is to use them.
 	counted map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
 	status  status
-	started time.Time // of the last round
+	started time.Time              // of the last round
+	events  <-chan dataplane.Event // nil while there is no subscription
 }
 
 // status is what concerns the whole node: steps that are due, and what has been reached since the start.
 type status struct {
-	foundation, snapshot, addresses, drain step
+	subscription, foundation, snapshot, addresses, drain step
 
 	audit    time.Time // when the next one is due
 	adopted  bool      // a snapshot has been adopted
@@ -88,37 +89,50 @@ func (r *Reconciler) changed() {
 
 // Run works until the context ends. Nothing is removed from the kernel when it does: the next process adopts it.
 func (r *Reconciler) Run(ctx context.Context) {
-	events := r.subscribe(ctx)
-	now := r.options.Clock.Now()
-	r.loop.status.foundation.request(now)
-	r.loop.status.snapshot.request(now)
-	r.loop.status.addresses.request(now)
+	now, status := r.options.Clock.Now(), &r.loop.status
+	for _, step := range []*step{&status.subscription, &status.foundation, &status.snapshot, &status.addresses} {
+		step.request(now)
+	}
 	for ctx.Err() == nil {
 		timer := r.options.Clock.NewTimer(r.work(ctx))
 		select {
 		case <-ctx.Done():
 		case <-r.wake:
 		case <-timer.C():
-		case event, ok := <-events:
-			if !ok {
-				events = r.subscribe(ctx)
-				event = dataplane.Event{Kind: dataplane.Overrun}
-			}
-			r.observe(event)
+		case event, ok := <-r.loop.events:
+			r.hear(event, ok)
 		}
 		timer.Stop()
 	}
 }
 
+// hear takes note of an event and of those that wait behind it: one round is enough for a burst, of which the addresses
+// that the proxy itself just bound are one.
+func (r *Reconciler) hear(event dataplane.Event, ok bool) {
+	for ok {
+		r.observe(event)
+		select {
+		case event, ok = <-r.loop.events:
+		default:
+			return
+		}
+	}
+	// Without a subscription there is nothing to hear, and it is due again.
+	r.loop.events = nil
+	r.loop.status.subscription.at(r.options.Clock.Now().Add(backoffFirst))
+}
+
 // subscribe asks for kernel events. Without them the audit finds what changed, only later; so a failure is reported and
-// is not fatal.
-func (r *Reconciler) subscribe(ctx context.Context) <-chan dataplane.Event {
+// repeated, and holds up nothing else.
+func (r *Reconciler) subscribe(ctx context.Context) {
 	events, err := r.kernel.Subscribe(ctx)
+	r.loop.status.subscription.done(r.options.Clock.Now(), err)
 	r.observer.StepDone(StepSubscribe, err)
 	if err != nil {
-		return nil
+		return
 	}
-	return events
+	r.loop.events = events
+	r.observe(dataplane.Event{Kind: dataplane.Overrun}) // nobody listened until now
 }
 
 // observe takes note of a change that somebody made to addresses, so that the next round repairs it.
@@ -163,6 +177,9 @@ func (r *Reconciler) prepare(ctx context.Context) {
 		status.snapshot.request(clock.Now())
 		status.audit = clock.Now().Add(r.options.AuditPeriod)
 	}
+	if status.subscription.isDue(clock.Now()) {
+		r.subscribe(ctx)
+	}
 	var repaired []string
 	if status.foundation.isDue(clock.Now()) {
 		repaired = r.ensureFoundation(ctx)
@@ -182,7 +199,7 @@ func (r *Reconciler) prepare(ctx context.Context) {
 func (r *Reconciler) untilNext() time.Duration {
 	s := &r.loop.status
 	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
-	for _, step := range []*step{&s.foundation, &s.snapshot, &s.addresses, &s.drain} {
+	for _, step := range []*step{&s.subscription, &s.foundation, &s.snapshot, &s.addresses, &s.drain} {
 		if step.waiting && step.due.Before(next) {
 			next = step.due
 		}

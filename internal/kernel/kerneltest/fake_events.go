@@ -28,7 +28,7 @@ func (b *broadcaster) subscribe(ctx context.Context) <-chan dataplane.Event {
 	}
 	b.queues[q] = true
 	b.mu.Unlock()
-	out := make(chan dataplane.Event)
+	out := make(chan dataplane.Event, 1<<10)
 	go func() {
 		defer close(out)
 		defer b.remove(q)

@@ -19,6 +19,8 @@ import (
 const (
 	// notificationBuffer holds the notifications of some ten thousand address changes.
 	notificationBuffer = 8 << 20
+	// burst is how many events a reader finds waiting at once.
+	burst = 1 << 10
 	// reopenDelay is the pause before a broken notification socket is opened again, once more.
 	reopenDelay = time.Second
 )
@@ -42,7 +44,7 @@ func (d *Driver) Subscribe(ctx context.Context) (<-chan dataplane.Event, error) 
 		_ = w.namespace.Close()
 		return nil, err
 	}
-	events := make(chan dataplane.Event)
+	events := make(chan dataplane.Event, burst)
 	go w.merger.deliver(ctx, events)
 	go w.run(ctx)
 	return events, nil
