@@ -49,7 +49,7 @@ func New() *Ledger {
 // objects remove the owner. The ledger keeps the objects' slices: the caller must not change them afterwards.
 func (l *Ledger) Replace(owner Owner, objects dataplane.Objects, changes dataplane.Keys) {
 	old := l.holdings[owner.Name]
-	who := old.owner
+	who, before := old.owner, old.objects
 	if who == nil || !who.Created.Equal(owner.Created) {
 		// A Service deleted and created again is another owner: its precedence changed.
 		l.release(old, dataplane.Objects{}, changes)
@@ -60,9 +60,10 @@ func (l *Ledger) Replace(owner Owner, objects dataplane.Objects, changes datapla
 	l.claim(who, objects, changes)
 	if len(objects.Pools)+len(objects.Addresses)+len(objects.Entries) == 0 {
 		delete(l.holdings, owner.Name)
-		return
+	} else {
+		l.holdings[owner.Name] = holding{who, objects}
 	}
-	l.holdings[owner.Name] = holding{who, objects}
+	l.contest(who, before, objects, changes)
 }
 
 // claim records the owner's objects.
@@ -128,12 +129,17 @@ func (l *Ledger) Address(addr netip.Addr) bool {
 	return ok
 }
 
-// Entry returns the desired entry with the given key, its mark filled in, if one is wanted.
+// Entry returns the desired entry with the given key, its mark filled in, if one is wanted. Who wants a virtual server,
+// but does not get it, has no say in the entries about it.
 func (l *Ledger) Entry(key dataplane.Entry) (dataplane.Entry, bool) {
 	key = key.Key()
-	mark, ok := l.entries.winner(key)
-	key.Mark = mark
-	return key, ok
+	for _, c := range l.entries.claims[key] {
+		if !l.lost(serverOf(key), c.owner) {
+			key.Mark = c.value
+			return key, true
+		}
+	}
+	return key, false
 }
 
 // Owners lists the owners of a virtual server, the one that counts first.
@@ -145,7 +151,7 @@ func (l *Ledger) Owners(key dataplane.VirtualServerKey) []Owner {
 	return owners
 }
 
-// All returns every desired key.
+// All returns every key that somebody wants.
 func (l *Ledger) All() dataplane.Keys {
 	return dataplane.Keys{
 		VirtualServers: maps.Collect(keys(l.pools.claims)),
@@ -175,8 +181,9 @@ func (l *Ledger) Objects() dataplane.Objects {
 		all.Addresses = append(all.Addresses, addr)
 	}
 	for key := range l.entries.claims {
-		entry, _ := l.Entry(key)
-		all.Entries = append(all.Entries, entry)
+		if entry, wanted := l.Entry(key); wanted {
+			all.Entries = append(all.Entries, entry)
+		}
 	}
 	return all
 }

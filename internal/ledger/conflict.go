@@ -1,0 +1,62 @@
+package ledger
+
+import (
+	"slices"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// serverOf returns the virtual server that an entry is about, the zero key if it names none. (Address and port of an entry
+// may be an endpoint's instead; its owner then wants no virtual server there.)
+func serverOf(entry dataplane.Entry) dataplane.VirtualServerKey {
+	if !entry.Addr.IsValid() || entry.Port == 0 {
+		return dataplane.VirtualServerKey{}
+	}
+	return dataplane.KeyOf(entry.Protocol, entry.Addr, entry.Port)
+}
+
+// lost reports whether the owner wants the virtual server and another one gets it.
+func (l *Ledger) lost(key dataplane.VirtualServerKey, owner *Owner) bool {
+	claims := l.pools.claims[key]
+	return len(claims) > 1 && slices.IndexFunc(claims, func(c claim[dataplane.Pool]) bool { return c.owner == owner }) > 0
+}
+
+// contest adds the entries whose fate may depend on who gets a virtual server: those of the owner whose wishes changed
+// from before to now, and those of its rivals. They may be more than those that changed.
+func (l *Ledger) contest(who *Owner, before, now dataplane.Objects, changes dataplane.Keys) {
+	rivals, contested := make(map[*Owner]struct{}), make(map[dataplane.VirtualServerKey]struct{})
+	for _, objects := range []dataplane.Objects{before, now} {
+		for _, pool := range objects.Pools {
+			if l.rivals(pool.Key, who, rivals) {
+				contested[pool.Key] = struct{}{}
+			}
+		}
+		for _, entry := range objects.Entries {
+			if l.rivals(serverOf(entry), who, nil) {
+				changes.Entries[entry.Key()] = struct{}{}
+			}
+		}
+	}
+	for rival := range rivals {
+		for _, entry := range l.holdings[rival.Name].objects.Entries {
+			if _, ok := contested[serverOf(entry)]; ok {
+				changes.Entries[entry.Key()] = struct{}{}
+			}
+		}
+	}
+}
+
+// rivals reports whether others want the virtual server, too, and adds them to found unless that is nil.
+func (l *Ledger) rivals(key dataplane.VirtualServerKey, who *Owner, found map[*Owner]struct{}) bool {
+	any := false
+	for _, c := range l.pools.claims[key] {
+		if c.owner == who {
+			continue
+		}
+		any = true
+		if found != nil {
+			found[c.owner] = struct{}{}
+		}
+	}
+	return any
+}
