@@ -126,6 +126,7 @@ func TestRestoreFailuresAreTyped(t *testing.T) {
 	for stderr, kind := range map[string]error{
 		"Another app is currently holding the xtables lock. Stopped waiting after 5s.":                         dataplane.ErrConflict,
 		"Fatal: can't open lock file /run/xtables.lock: Permission denied":                                     dataplane.ErrPermission,
+		"iptables-restore v1.8.9 (nf_tables): Can't open socket to ipset.":                                     dataplane.ErrPermission,
 		"iptables-restore v1.8.9 (legacy): Couldn't load match `frob':No such file or directory":               dataplane.ErrUnavailable,
 		"Warning: Extension SET revision 0 not supported, missing kernel module?\nline 4: RULE_APPEND failed":  dataplane.ErrUnavailable,
 		"line 2 failed: Bad rule (does a matching rule exist in that chain?).":                                 dataplane.ErrConflict,

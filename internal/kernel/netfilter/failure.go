@@ -11,6 +11,13 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
+// lacking says that programs are missing, which for the caller is the same as a kernel without the feature.
+type lacking string
+
+func (l lacking) Error() string { return string(l) }
+
+func (l lacking) Is(target error) bool { return target == dataplane.ErrUnavailable }
+
 // cause maps what the iptables programs say to what callers act on.
 type cause struct {
 	text   string
@@ -23,6 +30,7 @@ type cause struct {
 func causes() []cause {
 	return []cause{
 		{"holding the xtables lock", dataplane.ErrConflict, "another program holds the lock; it is tried again"},
+		{"Can't open socket to ipset", dataplane.ErrPermission, "the container needs CAP_NET_RAW, too"},
 		{"ermission denied", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
 		{"peration not permitted", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
 		{"do you need to insmod", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},

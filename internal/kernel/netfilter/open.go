@@ -140,7 +140,7 @@ func (d *Driver) candidates() ([]candidate, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no iptables programs (variants %s): %w; %s", strings.Join(variants, ", "), dataplane.ErrUnavailable, noIptables)
+		return nil, lacking(fmt.Sprintf("no iptables programs (variants %s) in PATH, /usr/sbin or /sbin; %s", strings.Join(variants, ", "), noIptables))
 	}
 	return found, nil
 }
@@ -234,7 +234,7 @@ func (d *Driver) adopt(c candidate) {
 	d.variant, d.tools, d.missing = c.variant, c.tools, map[dataplane.Family]error{}
 	for _, f := range dataplane.Families() {
 		if _, ok := d.tools[f]; !ok {
-			d.missing[f] = fmt.Errorf("%v: no %s: %w; %s", f, program(f, c.variant, "save"), dataplane.ErrUnavailable, noIptables)
+			d.missing[f] = lacking(fmt.Sprintf("no %s in PATH, /usr/sbin or /sbin; %s", program(f, c.variant, "save"), noIptables))
 		}
 	}
 	if reason := d.ipv6Disabled(); reason != "" {
