@@ -17,10 +17,10 @@ func (h *Host) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("ensure the foundation: %w", err)
 	}
-	// Even if one cannot be had: a snapshot must not pass for complete without it.
-	h.names = setNames(foundation.Sets)
 	repaired, deviceErr := h.link.EnsureDevice(ctx)
+	h.bare = errors.Is(deviceErr, dataplane.ErrConflict) || errors.Is(deviceErr, dataplane.ErrUnavailable)
 	lines, standIns, err := h.ensureSets(ctx, foundation)
+	h.names = setNames(foundation.Sets, err)
 	repaired = append(repaired, lines...)
 	if err == nil {
 		lines, err = h.rules.Ensure(ctx, foundation.Rulesets)
@@ -35,10 +35,16 @@ func (h *Host) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 	return repaired, nil
 }
 
-func setNames(sets []dataplane.Set) []string {
-	names := make([]string, len(sets))
-	for i, set := range sets {
-		names[i] = set.Name
+// setNames returns the names of the sets that a snapshot has to read: all, even if one could not be made, since without it
+// a snapshot must not pass for complete; but not those in whose place there is one of another type still, which holds
+// nothing of ours.
+func setNames(sets []dataplane.Set, ensured error) []string {
+	names := make([]string, 0, len(sets))
+	conflicts, _ := conflictsIn(ensured)
+	for _, set := range sets {
+		if !slices.ContainsFunc(conflicts, func(c *ipset.ConflictError) bool { return c.Set == set.Name }) {
+			names = append(names, set.Name)
+		}
 	}
 	return names
 }

@@ -35,6 +35,7 @@ type Host struct {
 	conntrack flows
 	names     []string // sets of the last foundation
 	swept     bool     // stand-ins that an earlier process left behind are gone
+	bare      bool     // the device could not be had last time
 }
 
 // The drivers as Host uses them, so that its tests can stand in for each.
@@ -69,6 +70,7 @@ type (
 		Retarget(ctx context.Context, rulesets []dataplane.Ruleset, from, to string) ([]string, error)
 		Remove(context.Context, []dataplane.Ruleset) ([]string, error)
 		Families() []dataplane.Family
+		Available(dataplane.Family) error
 		Executions() uint64
 	}
 	flows interface {
@@ -130,7 +132,8 @@ func (h *Host) Close() error {
 	return errors.Join(errs...)
 }
 
-// Snapshot implements kernel.Kernel. Before the foundation exists it fails with dataplane.ErrNotExist.
+// Snapshot implements kernel.Kernel. Before the foundation was first ensured it fails with dataplane.ErrNotExist. What
+// could not be had of it since, because something else is in the way, holds nothing: the rest is served without it.
 func (h *Host) Snapshot(ctx context.Context) (*kernel.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -140,6 +143,9 @@ func (h *Host) Snapshot(ctx context.Context) (*kernel.Snapshot, error) {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	addresses, err := h.link.Addresses(ctx)
+	if h.bare && (errors.Is(err, dataplane.ErrConflict) || errors.Is(err, dataplane.ErrNotExist)) {
+		addresses, err = nil, nil // an interface of another kind has no address of ours, nor has none at all
+	}
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
@@ -181,6 +187,10 @@ func (h *Host) SetTimeouts(ctx context.Context, timeouts ipvs.Timeouts) error {
 
 // Families returns the families for which packet-filter rules can be installed, IPv4 first.
 func (h *Host) Families() []dataplane.Family { return h.rules.Families() }
+
+// Available returns nil for a family for which packet-filter rules can be installed, or why that is impossible,
+// wrapping dataplane.ErrUnavailable.
+func (h *Host) Available(family dataplane.Family) error { return h.rules.Available(family) }
 
 // Executions returns how many processes were started so far.
 func (h *Host) Executions() uint64 { return h.rules.Executions() }

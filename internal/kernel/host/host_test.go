@@ -147,6 +147,40 @@ func TestWrongSetInForeignUse(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn)
+	if _, err := h.Snapshot(t.Context()); err != nil {
+		t.Error(err)
+	}
+	expectCalls(t, s, "pools", "addresses", "entries of A") // B is there, but not ours
+}
+
+// Without the device, the rest is served; but only when it is known that it cannot be had.
+func TestSnapshotWithoutDevice(t *testing.T) {
+	for _, inTheWay := range []error{dataplane.ErrConflict, dataplane.ErrUnavailable} {
+		h, s := stubbed()
+		s.fail["addresses"] = dataplane.ErrNotExist
+		if _, err := h.Snapshot(t.Context()); !errors.Is(err, dataplane.ErrNotExist) {
+			t.Errorf("before the foundation: %v", err)
+		}
+		s.fail["ensure device"] = inTheWay
+		if _, err := h.EnsureFoundation(t.Context(), foundation("A")); !errors.Is(err, inTheWay) {
+			t.Error(err)
+		}
+		if snapshot, err := h.Snapshot(t.Context()); err != nil || len(snapshot.Objects.Addresses) > 0 {
+			t.Errorf("%v: %v, %v", inTheWay, snapshot, err)
+		}
+		s.fail["addresses"] = errTest
+		if _, err := h.Snapshot(t.Context()); !errors.Is(err, errTest) {
+			t.Errorf("an address read that failed: %v", err)
+		}
+		s.fail["addresses"] = dataplane.ErrNotExist
+		delete(s.fail, "ensure device")
+		if _, err := h.EnsureFoundation(t.Context(), foundation("A")); err != nil {
+			t.Error(err)
+		}
+		if _, err := h.Snapshot(t.Context()); !errors.Is(err, dataplane.ErrNotExist) {
+			t.Errorf("with a device that was there a moment ago: %v", err)
+		}
+	}
 }
 
 // A failed read is no snapshot.

@@ -115,7 +115,10 @@ func (s stubRules) Remove(context.Context, []dataplane.Ruleset) ([]string, error
 	return []string{"no rules"}, s.call("remove rules")
 }
 func (s stubRules) Families() []dataplane.Family { return dataplane.Families() }
-func (s stubRules) Executions() uint64           { return 0 }
+func (s stubRules) Available(family dataplane.Family) error {
+	return s.call("available %s", family)
+}
+func (s stubRules) Executions() uint64 { return 0 }
 
 type stubFlows struct{ *stub }
 
