@@ -3,12 +3,15 @@ package service
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs-proxy/internal/dataplane"
 )
 
 func TestFromServiceAffinity(t *testing.T) {
@@ -127,7 +130,7 @@ func TestFromUnallocatedServiceFamilies(t *testing.T) {
 		{`{type: NodePort, ports: [{port: 80, nodePort: 30007}]}`, "[IPv4 IPv6]", "other addresses"},
 		{`{externalIPs: ["2001:db8::1"], ports: [{port: 80}]}`, "[IPv6]", "other addresses"},
 		{`{ipFamilies: [IPv6, IPv4], externalIPs: ["2001:db8::1"], ports: [{port: 80}]}`, "[IPv4 IPv6]", "other addresses"},
-		{`{clusterIP: 10.0.0.1, ipFamilies: [IPv6], ports: [{port: 80}]}`, "[IPv4]", ""},
+		{`{clusterIP: 10.0.0.1, ipFamilies: [IPv4], ports: [{port: 80}]}`, "[IPv4]", ""},
 	} {
 		got, served, problems := FromUnallocatedService(parsed[corev1.Service](t, `spec: `+c.spec))
 		if text := fmt.Sprint(got.Families); !served || text != c.want {
@@ -136,6 +139,23 @@ func TestFromUnallocatedServiceFamilies(t *testing.T) {
 		warned := len(problems) == 1 && problems[0].Field == "spec.clusterIP" && strings.Contains(problems[0].Reason, c.warning)
 		if warned != (c.warning != "") || c.warning == "" && len(problems) > 0 {
 			t.Errorf("%s: problems %v", c.spec, problems)
+		}
+	}
+}
+
+// The ClusterIPs decide on the families; what the object says beyond them is named.
+func TestFamiliesWithoutClusterIP(t *testing.T) {
+	for spec, want := range map[string]string{
+		`clusterIP: 10.0.0.1, ipFamilies: [IPv6]`:                         "spec.ipFamilies[0] IPv6",
+		`clusterIP: 10.0.0.1, ipFamilies: [IPv4, IPv6]`:                   "spec.ipFamilies[1] IPv6",
+		`clusterIP: 10.0.0.1, ipFamilies: [IPX]`:                          "spec.ipFamilies[0] IPX",
+		`clusterIPs: [10.0.0.1, "fd00::1"], ipFamilies: [IPv6, IPv4]`:     "",
+		`clusterIPs: [10.0.0.1, "fd00::%1"], ipFamilies: [IPv4, IPv6]`:    "spec.clusterIPs[1] fd00::%1",
+		`clusterIPs: [10.0.0.1], clusterIP: 10.0.0.1, ipFamilies: [IPv4]`: "",
+	} {
+		got, _, problems := FromService(parsed[corev1.Service](t, `spec: {`+spec+`, ports: [{port: 80}]}`))
+		if brief(problems) != want || !slices.Contains(got.Families, dataplane.IPv4) {
+			t.Errorf("%s: families %v, problems %q, want %q", spec, got.Families, brief(problems), want)
 		}
 	}
 }

@@ -175,6 +175,7 @@ func (f *findings) guarded(addrs []netip.Addr, ranges []netip.Prefix) []netip.Ad
 // that, of its other addresses; failing all, both.
 func (f *findings) serviceFamilies(in *corev1.Service, vips VIPs) []dataplane.Family {
 	if found := familiesOf(vips.Cluster); len(found) > 0 {
+		f.unservedFamilies(in, found)
 		return found
 	}
 	var found []dataplane.Family
@@ -196,6 +197,20 @@ func (f *findings) serviceFamilies(in *corev1.Service, vips VIPs) []dataplane.Fa
 	}
 	slices.Sort(found)
 	return found
+}
+
+// unservedFamilies notes the families that the Service asks for without having a ClusterIP of them, unless one of its
+// ClusterIPs could not be read, which says enough.
+func (f *findings) unservedFamilies(in *corev1.Service, served []dataplane.Family) {
+	if slices.ContainsFunc(f.problems, func(p Problem) bool { return strings.HasPrefix(p.Field, "spec.clusterIP") }) {
+		return
+	}
+	for i, value := range in.Spec.IPFamilies {
+		if slices.ContainsFunc(served, func(family dataplane.Family) bool { return family.String() == string(value) }) {
+			continue
+		}
+		f.add(fmt.Sprintf("spec.ipFamilies[%d]", i), value, "the Service has no ClusterIP of that family, so it is not served over it; add one to spec.clusterIPs, or remove the family")
+	}
 }
 
 // ofFamilies leaves out the external addresses of families that the Service is not in: it has no endpoints for them.

@@ -215,3 +215,15 @@ func TestProblemQuotesLongValuesInPart(t *testing.T) {
 		t.Errorf("got %q", problems)
 	}
 }
+
+func TestProblemText(t *testing.T) {
+	for want, p := range map[string]Problem{
+		`Service a/b: too much`:                      {Object: "Service a/b", Reason: "too much"},
+		`Service a/b: spec.ports: none; add one`:     {Object: "Service a/b", Field: "spec.ports", Reason: "none; add one"},
+		`Service a/b: spec.x "1": wrong; correct it`: {Object: "Service a/b", Field: "spec.x", Value: "1", Reason: "wrong; correct it"},
+	} {
+		if got := p.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

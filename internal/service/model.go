@@ -137,8 +137,11 @@ type Problem struct {
 
 // Error returns one line with object, field, value and reason.
 func (p Problem) Error() string {
-	if p.Field == "" {
+	switch {
+	case p.Field == "":
 		return fmt.Sprintf("%s: %s", p.Object, p.Reason)
+	case p.Value == "":
+		return fmt.Sprintf("%s: %s: %s", p.Object, p.Field, p.Reason)
 	}
 	return fmt.Sprintf("%s: %s %q: %s", p.Object, p.Field, p.Value, p.Reason)
 }
