@@ -76,7 +76,7 @@ func (r *reader) readFile(name string) *file {
 	}
 	out := &file{}
 	if err != nil {
-		out.problems = []service.Problem{{Object: fileObject(name), Field: name, Reason: fmt.Sprintf("cannot be read: %v", err)}}
+		out.problems = []service.Problem{{Object: fileObject(name), Field: name, Reason: unreadable(err)}}
 	} else {
 		out.sum = sha256.Sum256(data)
 		if old != nil && out.sum == old.sum {
@@ -90,6 +90,19 @@ func (r *reader) readFile(name string) *file {
 		out.problems = append(out.problems, service.Problem{Object: fileObject(name), Field: name, Reason: "its last good version stays in force until it is corrected"})
 	}
 	return out
+}
+
+// unreadable says why a file cannot be read, and what to do.
+func unreadable(err error) string {
+	reason := fmt.Sprintf("cannot be read: %v", err)
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return reason + "; correct what the link points to, or remove it"
+	case errors.As(err, &path):
+		return reason + "; make it readable for the daemon, or remove it"
+	}
+	return reason
 }
 
 func contents(path string) ([]byte, error) {

@@ -3,6 +3,7 @@ package manifests
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -62,6 +63,10 @@ func New(dir, node string, sink service.Sink, options Options) *Source {
 // Run delivers what the directory holds, completes, and then delivers every change until the context ends, when it
 // returns nil. It fails only when the directory cannot be read at the start.
 func (s *Source) Run(ctx context.Context) error {
+	// A directory that is not there is one error, not a second one about the watch.
+	if _, err := os.ReadDir(s.reader.dir); err != nil {
+		return s.noDirectory(err)
+	}
 	// Watching begins before the first reading, so that no change falls between them. Without a watch there is still
 	// the regular reading.
 	watcher, err := fsnotify.NewWatcher()
@@ -73,12 +78,16 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 	s.watch(watcher)
 	if _, err := s.reader.read(); err != nil {
-		return fmt.Errorf("reading the manifests: %w; create the directory %s with the Services and EndpointSlices to serve, or correct the setting", err, s.reader.dir)
+		return s.noDirectory(err)
 	}
 	s.update()
 	s.sink.Complete(Name)
 	s.follow(ctx, watcher)
 	return nil
+}
+
+func (s *Source) noDirectory(err error) error {
+	return fmt.Errorf("reading the manifests: %w; create the directory %s with the Services and EndpointSlices to serve, or correct the setting", err, s.reader.dir)
 }
 
 // follow reads the directory again when it has changed, and from time to time.

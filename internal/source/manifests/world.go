@@ -29,14 +29,40 @@ type world struct {
 // newWorld joins the files of a directory. Only the Node of this name is taken.
 func newWorld(files map[string]*file, node string) world {
 	w := world{map[service.Name]service.Service{}, map[service.Name]service.Slice{}, map[string]service.Node{}, map[string][]service.Problem{}}
-	first := map[string]string{} // file by object
+	first, understood := map[string]string{}, true // file by object
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w.report(files[name].problems...)
+		understood = understood && files[name].good
 		for i := range files[name].objects {
 			w.add(name, &files[name].objects[i], first, node)
 		}
 	}
+	if understood { // else the Service may be in what was not
+		w.reportStray(files, first)
+	}
 	return w
+}
+
+// reportStray notes endpoints whose Service is in none of the files: nothing will ever be sent to them.
+func (w *world) reportStray(files map[string]*file, first map[string]string) {
+	for file := range files {
+		for i := range files[file].objects {
+			obj := &files[file].objects[i]
+			id, owner, field := name(obj.value), "", ""
+			switch in := obj.value.(type) {
+			case *discoveryv1.EndpointSlice:
+				owner, field = in.Labels[discoveryv1.LabelServiceName], "metadata.labels["+discoveryv1.LabelServiceName+"]"
+			case *corev1.Endpoints:
+				owner, field = in.Name, "metadata.name"
+			}
+			namespace := obj.value.(metav1.Object).GetNamespace()
+			if _, known := first["Service "+namespace+"/"+owner]; owner == "" || first[id] != file || known {
+				continue
+			}
+			w.report(service.Problem{Object: id, Field: place(file, obj.document.line(field), field), Value: owner,
+				Reason: "none of the files has a Service of this name in namespace " + namespace + ", so nothing is sent here; add it, or correct the name"})
+		}
+	}
 }
 
 func (w *world) report(problems ...service.Problem) {
