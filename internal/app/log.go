@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -69,8 +71,7 @@ func (l *logObserver) Queued(time.Time) {}
 func (l *logObserver) RoundDone(round reconcile.Round) {
 	if round.Complete && !l.complete {
 		l.complete = true
-		l.log.Info("every source is complete: the kernel now has what they say, and nothing else of ours",
-			zap.Int("operations", len(round.Operations)), zap.Duration("took", round.Duration))
+		l.log.Info(l.firstSync(round), zap.Int("operations", len(round.Operations)), zap.Duration("took", round.Duration))
 	}
 	if len(round.Operations) == 0 {
 		return
@@ -78,6 +79,9 @@ func (l *logObserver) RoundDone(round reconcile.Round) {
 	l.log.Log(verboseRound, "round done", zap.Int("services", round.Services), zap.Int("operations", len(round.Operations)),
 		zap.Int("failed", len(round.Failures)), zap.Int("waiting", round.Waiting), zap.Duration("took", round.Duration))
 	for i, failure := range round.Failures {
+		if errors.Is(failure.Err, context.Canceled) {
+			break // and so are those that follow: the daemon is stopping
+		}
 		if i == mostFailures {
 			l.log.Warn("more operations failed", zap.Int("count", len(round.Failures)-i))
 			break
@@ -86,8 +90,21 @@ func (l *logObserver) RoundDone(round reconcile.Round) {
 	}
 }
 
+// firstSync says how far the first round with complete sources got.
+func (l *logObserver) firstSync(round reconcile.Round) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.failing) > 0 || len(round.Failures) > 0 {
+		return "every source is complete: the kernel now has what they say, except for what failed and will be tried again"
+	}
+	return "every source is complete: the kernel now has what they say, and nothing else of ours"
+}
+
 // StepDone implements reconcile.Observer.
 func (l *logObserver) StepDone(step reconcile.Step, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // the daemon is stopping, and nothing failed
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before, failing := l.failing[step]
