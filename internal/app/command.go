@@ -1,6 +1,8 @@
 package app
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"kube-ipvs-proxy/internal/config"
@@ -32,14 +34,24 @@ func NewCommand() *cobra.Command {
 		Short:         summary,
 		Long:          details,
 		Example:       examples,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return run(command.Context(), flags, command.OutOrStdout())
 		},
 	}
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return withStatus(statusConfig, fmt.Errorf("%w; kube-ipvs-proxy --help lists the flags", err))
+	})
 	flags.AddTo(command.Flags())
 	command.Flags().SortFlags = true
 	return command
+}
+
+func noArguments(_ *cobra.Command, arguments []string) error {
+	if len(arguments) == 0 {
+		return nil
+	}
+	return withStatus(statusConfig, fmt.Errorf("unexpected argument %q: everything is set by flags; kube-ipvs-proxy --help lists them", arguments[0]))
 }

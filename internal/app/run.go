@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"kube-ipvs-proxy/internal/config"
+	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/health"
 	"kube-ipvs-proxy/internal/kernel/host"
 	"kube-ipvs-proxy/internal/kernel/sysctl"
@@ -60,9 +61,14 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 	}
 	kernel, err := host.Open(ctx, host.Options{Warn: func(message string) { log.Warn(message) }})
 	if err != nil {
-		return withStatus(statusKernel, fmt.Errorf("open the kernel's interfaces: %w", err))
+		return withStatus(statusKernel, err)
 	}
 	defer func() { _ = kernel.Close() }()
+	for _, family := range dataplane.Families() {
+		if err := kernel.Available(family); err != nil {
+			log.Warn("left out: no Service is served on this node over "+family.String(), zap.Error(err))
+		}
+	}
 	if cfg.Run.Cleanup {
 		return withStatus(statusKernel, cleanup(ctx, cfg, kernel, out))
 	}
@@ -108,7 +114,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range sources {
-		group.Go(func() error { return source.Run(ctx) })
+		group.Go(func() error { return withStatus(statusSource, source.Run(ctx)) })
 	}
 	group.Go(func() error { reconciler.Run(ctx); return nil })
 	for _, s := range []server{
