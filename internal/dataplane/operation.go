@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 )
@@ -26,6 +27,11 @@ type Flows struct {
 // String describes the flows; there is no single conntrack(8) command for a batch of them.
 func (f Flows) String() string {
 	return fmt.Sprintf("%s --orig-dst %s --reply-src %s", f.VirtualServer.Protocol, f.VirtualServer.Addr, f.RealServer.Addr())
+}
+
+// Compare orders flows by virtual server and real server, for stable output.
+func (f Flows) Compare(o Flows) int {
+	return cmp.Or(f.VirtualServer.Compare(o.VirtualServer), f.RealServer.Compare(o.RealServer))
 }
 
 // Object is what an operation works on: VirtualServer, Member, Address, Entry or Flows. All are comparable.

@@ -64,7 +64,7 @@ type Request struct {
 // Plan returns the operations, in order, that bring the keys of the request to their desired state. An empty plan means
 // that the confirmed state is as desired.
 func (p *Planner) Plan(request Request) []dataplane.Operation {
-	d := &draft{planner: p, request: request}
+	d := &draft{planner: p, request: request, flows: make(map[dataplane.Flows]struct{})}
 	for _, key := range sorted(request.Keys.Entries, dataplane.Entry.Compare) {
 		d.entry(key)
 	}
@@ -73,6 +73,9 @@ func (p *Planner) Plan(request Request) []dataplane.Operation {
 	}
 	for _, addr := range sorted(request.Keys.Addresses, netip.Addr.Compare) {
 		d.address(addr)
+	}
+	for flows := range request.Keys.Flows {
+		d.stillStale(flows)
 	}
 	return d.operations()
 }
@@ -88,13 +91,17 @@ type draft struct {
 
 	entriesUp, serversUp, addressesUp       []dataplane.Operation
 	addressesDown, serversDown, entriesDown []dataplane.Operation
-	flows                                   []dataplane.Operation
+	flows                                   map[dataplane.Flows]struct{} // to be deleted
 }
 
 // operations puts the phases in order. On the way up an address comes last, on the way down it goes first, so that no
 // packet meets a virtual address without its virtual server. Stale flows go when no server takes them any more.
 func (d *draft) operations() []dataplane.Operation {
-	return slices.Concat(d.entriesUp, d.serversUp, d.addressesUp, d.addressesDown, d.serversDown, d.flows, d.entriesDown)
+	var flows []dataplane.Operation
+	for _, stale := range sorted(d.flows, dataplane.Flows.Compare) {
+		flows = append(flows, remove(stale))
+	}
+	return slices.Concat(d.entriesUp, d.serversUp, d.addressesUp, d.addressesDown, d.serversDown, flows, d.entriesDown)
 }
 
 func add(object dataplane.Object) dataplane.Operation {

@@ -162,7 +162,14 @@ func (d *draft) drains(want dataplane.Pool, have *pool, addr netip.AddrPort) boo
 // forget plans the removal of conntrack entries that would go on sending packets to a deleted UDP or SCTP real server.
 func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
 	if !key.Protocol.Drains() && key.Mark == 0 {
-		d.flows = append(d.flows, remove(dataplane.Flows{VirtualServer: key, RealServer: addr}))
+		d.flows[dataplane.Flows{VirtualServer: key, RealServer: addr}] = struct{}{}
+	}
+}
+
+// stillStale plans flows that could not be deleted before, unless the real server is wanted again: then they are its own.
+func (d *draft) stillStale(flows dataplane.Flows) {
+	if want, _ := d.request.Desired.Pool(flows.VirtualServer); !wants(want, flows.RealServer) {
+		d.flows[flows] = struct{}{}
 	}
 }
 

@@ -32,8 +32,6 @@ type loop struct {
 	retries *retries
 	// pending are keys that the next round has to look at, besides those that translating yields.
 	pending dataplane.Keys
-	// owed are operations without a key of their own (stale flows) that failed.
-	owed []dataplane.Operation
 	// counted are the connections of draining real servers, if the next round is to use them.
 	counted map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
 	status  status
@@ -209,9 +207,6 @@ func (r *Reconciler) untilNext() time.Duration {
 	}
 	if at, any := r.loop.retries.next(); any && at.Before(next) {
 		next = at
-	}
-	if soon := r.options.Clock.Now().Add(drainPeriod); len(r.loop.owed) > 0 && soon.Before(next) {
-		next = soon
 	}
 	return max(next.Sub(r.options.Clock.Now()), 0)
 }

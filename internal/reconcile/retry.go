@@ -9,7 +9,7 @@ import (
 
 // retries remembers the objects whose operations failed, each with a backoff of its own.
 type retries struct {
-	objects map[any]attempt // by VirtualServerKey, netip.Addr or Entry key
+	objects map[any]attempt // by VirtualServerKey, netip.Addr, Entry key or Flows
 }
 
 type attempt struct {
@@ -24,6 +24,7 @@ func (r *retries) settle(planned, failed dataplane.Keys, now time.Time) {
 	settleKind(r, planned.VirtualServers, failed.VirtualServers, now)
 	settleKind(r, planned.Addresses, failed.Addresses, now)
 	settleKind(r, planned.Entries, failed.Entries, now)
+	settleKind(r, planned.Flows, failed.Flows, now)
 }
 
 func settleKind[K comparable](r *retries, planned, failed map[K]struct{}, now time.Time) {
@@ -54,6 +55,8 @@ func (r *retries) due(now time.Time, keys dataplane.Keys) {
 			keys.Addresses[k] = struct{}{}
 		case dataplane.Entry:
 			keys.Entries[k] = struct{}{}
+		case dataplane.Flows:
+			keys.Flows[k] = struct{}{}
 		}
 	}
 }

@@ -92,8 +92,7 @@ func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
 	l := &r.loop
 	operations := l.planner.Plan(plan.Request{Keys: keys, Desired: l.ledger, Now: r.options.Clock.Now(),
 		AddOnly: !l.status.complete, Ended: l.ended()})
-	operations = append(operations, l.owed...)
-	l.owed, l.counted = nil, nil
+	l.counted = nil
 	round := Round{Operations: operations, Complete: l.status.complete}
 	failed := dataplane.NewKeys()
 	if len(operations) > 0 {
@@ -104,14 +103,11 @@ func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
 			}
 			round.Failures = append(round.Failures, Failure{operations[i], err})
 			failed.AddOf(operations[i].Object)
-			if _, flows := operations[i].Object.(dataplane.Flows); flows {
-				l.owed = append(l.owed, operations[i])
-			}
 		}
 	}
 	now := r.options.Clock.Now()
 	l.retries.settle(keys, failed, now)
-	round.Waiting = len(l.retries.objects) + len(l.owed)
+	round.Waiting = len(l.retries.objects)
 	if !l.status.drain.waiting && l.planner.MayDrain() {
 		l.status.drain.at(now.Add(drainPeriod))
 	}
