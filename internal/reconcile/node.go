@@ -85,22 +85,21 @@ func sameFacts(a, b service.Node) bool {
 // countDrains looks whether the connections of draining real servers have ended, and has the next round plan their
 // virtual servers.
 func (r *Reconciler) countDrains(ctx context.Context) {
-	now := r.options.Clock.Now()
+	started, drain := r.options.Clock.Now(), &r.loop.status.drain
 	draining := r.loop.planner.Draining(r.loop.ledger)
 	if len(draining) == 0 {
-		r.loop.status.drain.waiting = false
+		drain.waiting = false
 		return
+	}
+	for _, key := range draining {
+		r.loop.pending.VirtualServers[key] = struct{}{} // in any case: a deadline may have passed
 	}
 	connections, err := r.kernel.Connections(ctx, draining)
+	now := r.options.Clock.Now()
+	drain.done(now, err)
 	r.observer.StepDone(StepDrain, err)
-	if err != nil {
-		r.loop.status.drain.done(now, err)
-		return
-	}
-	r.loop.status.drain.failures = 0
-	r.loop.status.drain.at(now.Add(drainPeriod))
-	r.loop.counted = connections
-	for _, key := range draining {
-		r.loop.pending.VirtualServers[key] = struct{}{}
+	if err == nil {
+		drain.at(now.Add(max(drainPeriod, drainRest*now.Sub(started))))
+		r.loop.counted = connections
 	}
 }

@@ -30,8 +30,12 @@ type Options struct {
 	Clock clock.Clock
 }
 
-// drainPeriod is how often the connections of draining real servers are counted.
-const drainPeriod = time.Second
+// drainPeriod is how often the connections of draining real servers are counted. When very many drain at once and that
+// takes long, there is a rest of drainRest times as long in between, for changes.
+const (
+	drainPeriod = time.Second
+	drainRest   = 9
+)
 
 // Backoff of operations and steps that failed: doubled with each failure in a row.
 const (
