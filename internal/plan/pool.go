@@ -31,13 +31,13 @@ func (d *draft) pool(key dataplane.VirtualServerKey) {
 // rememberLeaving keeps what the slices say of servers on their way out, and what they last said of servers that have
 // vanished but are still in the kernel (their deletion may fail and be tried again).
 func (d *draft) rememberLeaving(want dataplane.Pool, have *pool) {
-	leaving := want.Leaving
-	for _, addr := range d.planner.leaving[want.Key] {
-		if have == nil || slices.Contains(want.Leaving, addr) || slices.Contains(want.Listed, addr) {
-			continue
-		}
-		if _, ok := have.reals[addr]; ok && !wants(want, addr) {
-			leaving = append(slices.Clip(leaving), addr)
+	leaving := slices.Clip(want.Leaving) // not to be appended to in place: it is the ledger's
+	if before := d.planner.leaving[want.Key]; have != nil && len(before) > 0 {
+		known := setOf(want.Leaving, want.Listed, addresses(want))
+		for _, addr := range before {
+			if _, ok := have.reals[addr]; ok && !contains(known, addr) {
+				leaving = append(leaving, addr)
+			}
 		}
 	}
 	if len(leaving) == 0 {
@@ -45,6 +45,31 @@ func (d *draft) rememberLeaving(want dataplane.Pool, have *pool) {
 		return
 	}
 	d.planner.leaving[want.Key] = leaving
+}
+
+func addresses(pool dataplane.Pool) []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(pool.RealServers))
+	for i, real := range pool.RealServers {
+		addrs[i] = real.Addr
+	}
+	return addrs
+}
+
+// setOf returns the members of all lists. (A virtual server can have thousands of real servers, so that they are not
+// looked for in lists one by one.)
+func setOf[K comparable](lists ...[]K) map[K]struct{} {
+	set := make(map[K]struct{})
+	for _, list := range lists {
+		for _, key := range list {
+			set[key] = struct{}{}
+		}
+	}
+	return set
+}
+
+func contains[K comparable](set map[K]struct{}, key K) bool {
+	_, ok := set[key]
+	return ok
 }
 
 // wants reports whether the real server is a wanted one of the pool.
@@ -105,13 +130,20 @@ func (d *draft) changePool(want dataplane.Pool, have *pool) {
 
 // leave plans the real servers that are no longer wanted and returns how many of them stay for now.
 func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort]struct{}) (downs []dataplane.Operation, stay int) {
-	for _, addr := range sorted(keysOf(have.reals), netip.AddrPort.Compare) {
-		if _, ok := wanted[addr]; ok {
-			continue
+	unwanted := make(map[netip.AddrPort]struct{})
+	for addr := range have.reals {
+		if !contains(wanted, addr) {
+			unwanted[addr] = struct{}{}
 		}
+	}
+	if len(unwanted) == 0 {
+		return nil, 0
+	}
+	listed, gone := setOf(want.Listed), setOf(d.planner.leaving[want.Key])
+	for _, addr := range sorted(unwanted, netip.AddrPort.Compare) {
 		real := have.reals[addr]
 		member := dataplane.Member{VirtualServer: want.Key, RealServer: real}
-		if !d.drains(want, have, addr) {
+		if !d.drains(want.Key, have, addr, contains(listed, addr), contains(gone, addr)) {
 			downs = append(downs, remove(member))
 			d.forget(want.Key, addr)
 			continue
@@ -125,28 +157,21 @@ func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort
 	return downs, stay
 }
 
-func keysOf[K comparable, V any](m map[K]V) map[K]struct{} {
-	set := make(map[K]struct{}, len(m))
-	for key := range m {
-		set[key] = struct{}{}
-	}
-	return set
-}
-
-// drains reports whether a real server that is not wanted stays, with weight 0, for the connections it has.
-func (d *draft) drains(want dataplane.Pool, have *pool, addr netip.AddrPort) bool {
-	if !want.Key.Protocol.Drains() && want.Key.Mark == 0 {
+// drains reports whether a real server that is not wanted stays, with weight 0, for the connections it has. Listed says
+// that a slice has it; gone that none has, and that it was terminating or not serving before.
+func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.AddrPort, listed, gone bool) bool {
+	if !key.Protocol.Drains() && key.Mark == 0 {
 		return false
 	}
-	if d.request.Ended != nil && have.reals[addr].Weight == 0 && d.request.Ended(want.Key, addr) {
+	if d.request.Ended != nil && have.reals[addr].Weight == 0 && d.request.Ended(key, addr) {
 		return false
 	}
-	if slices.Contains(want.Listed, addr) {
+	if listed {
 		delete(have.unlisted, addr)
 		return true
 	}
-	if slices.Contains(d.planner.leaving[want.Key], addr) {
-		return false // it was terminating or not serving, and has vanished: gone
+	if gone {
+		return false
 	}
 	since, counting := have.unlisted[addr]
 	if !counting {
