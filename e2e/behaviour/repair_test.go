@@ -43,6 +43,7 @@ func damages() []damage {
 func TestB36_RepairsWhatWasChangedByHand(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, "--ipvs-sync-period=2s")
+	s.daemon.MayFail = true // on the device that was deleted
 	service := s.AddService(t, "repaired")
 	service.SetEndpoints(t, s.both()...)
 	ways := cluster.Ways(cluster.ClusterIP)

@@ -24,6 +24,10 @@ const mostLog = 32 << 10
 
 // Daemon is kube-ipvs-proxy on the first node. Its methods must not be called at the same time.
 type Daemon struct {
+	// MayFail says that operations of the daemon may fail, because the test takes away what they work on. Otherwise it
+	// fails the test that one did.
+	MayFail bool
+
 	cluster *Cluster
 	output  log
 	process *topology.Cmd // nil while it does not run
@@ -40,12 +44,23 @@ func (c *Cluster) StartDaemon(t testing.TB, flags ...string) *Daemon {
 		if d.process != nil {
 			d.Stop(t)
 		}
+		d.checkOutput(t)
 		if t.Failed() {
 			t.Logf("the daemon on %s wrote:\n%s", c.NodeName(c.Node), d.output.tail())
 		}
 	})
 	d.Start(t, flags...)
 	return d
+}
+
+// checkOutput looks for operations that the kernel refused. Those that were cut short when the daemon was stopped do not count.
+func (d *Daemon) checkOutput(t testing.TB) {
+	t.Helper()
+	for line := range strings.Lines(d.output.String()) {
+		if !d.MayFail && strings.Contains(line, "operation failed") && !strings.Contains(line, "context canceled") {
+			t.Errorf("the daemon's log has: %s", line)
+		}
+	}
 }
 
 // Start starts the daemon, after Stop or Kill, and waits until it is healthy.
