@@ -22,7 +22,7 @@ func (r *Reconciler) ensureFoundation(ctx context.Context) []string {
 	return repaired
 }
 
-// adoptSnapshot reads the kernel, and has the next round look at everything that is not as it was left. When the read
+// adoptSnapshot reads the kernel, and has the next round look at everything in it and everything desired. When the read
 // fails, nothing changes: a failed read is not an empty world.
 func (r *Reconciler) adoptSnapshot(ctx context.Context, repaired []string) {
 	started, status := r.options.Clock.Now(), &r.loop.status
@@ -35,6 +35,9 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context, repaired []string) {
 	}
 	drifted := r.loop.planner.Adopt(snapshot.Objects)
 	r.loop.pending.Merge(drifted)
+	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
+	r.loop.pending.Merge(r.loop.planner.Keys())
+	r.loop.pending.Merge(r.loop.ledger.All())
 	status.audit = now.Add(r.options.AuditPeriod)
 	report := Audit{At: now, Duration: now.Sub(started), Repaired: repaired, Drifted: drifted.Len()}
 	if !status.adopted {

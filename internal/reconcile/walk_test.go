@@ -21,6 +21,7 @@ type walk struct {
 	random   *rand.Rand
 	services map[string]service.Service
 	slices   map[string]service.Slice
+	lonely   bool // nobody else touches the kernel
 }
 
 func (w *walk) step(f *fixture) {
@@ -41,7 +42,9 @@ func (w *walk) step(f *fixture) {
 		f.source.SetSlice(s)
 		w.slices[name] = s
 	case 7:
-		w.meddle(f)
+		if !w.lonely {
+			w.meddle(f)
+		}
 	}
 	f.settle(time.Duration(w.random.IntN(3000)) * time.Millisecond)
 }
