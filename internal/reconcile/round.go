@@ -49,6 +49,13 @@ func (r *Reconciler) round(ctx context.Context) bool {
 func (r *Reconciler) nodeChanged(node service.Node) bool {
 	r.observer.NodeChanged(node)
 	before := r.loop.facts.Node
+	// A Node that was just registered, anew perhaps, lacks these until a controller fills them in: no news, not none.
+	if len(node.Addresses) == 0 {
+		node.Addresses = before.Addresses
+	}
+	if len(node.PodCIDRs) == 0 {
+		node.PodCIDRs = before.PodCIDRs
+	}
 	r.loop.facts.Node = node
 	if r.options.Service.Masquerade.Local.NodeCIDRs && !slices.Equal(before.PodCIDRs, node.PodCIDRs) {
 		r.loop.status.foundation.request(r.options.Clock.Now()) // the rules name them
