@@ -178,8 +178,8 @@ func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.Ad
 		if have.unlisted == nil {
 			have.unlisted = make(map[netip.AddrPort]time.Time)
 		}
-		have.unlisted[addr] = d.request.Now
-		return true
+		since = d.request.Now
+		have.unlisted[addr] = since
 	}
 	return d.request.Now.Sub(since) < d.planner.options.DrainTimeout
 }

@@ -53,6 +53,17 @@ func TestP01CountingDrainsLeavesTimeForChanges(t *testing.T) {
 	})
 }
 
+// P08: without a drain timeout, a server that no slice lists goes at once, as --drain-timeout promises.
+func TestP08NoDrainTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake, o := newFake(t), options()
+		o.DrainTimeout = 0
+		f := startWith(t, fake, fake, o)
+		drainOne(f)
+		f.expectReals(webKey, map[string]uint32{"10.1.0.1": 1})
+	})
+}
+
 // P08: the deadline holds even while connections cannot be counted.
 func TestP08DeadlineHoldsWithoutCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
