@@ -142,6 +142,12 @@ func (l *Ledger) Entry(key dataplane.Entry) (dataplane.Entry, bool) {
 	return key, false
 }
 
+// Pools returns the virtual servers that an owner wants at present, whether it gets them or not.
+func (l *Ledger) Pools(owner string) []dataplane.Pool { return l.holdings[owner].objects.Pools }
+
+// Contested reports whether more than one owner wants the virtual server.
+func (l *Ledger) Contested(key dataplane.VirtualServerKey) bool { return len(l.pools.claims[key]) > 1 }
+
 // Owners lists the owners of a virtual server, the one that counts first.
 func (l *Ledger) Owners(key dataplane.VirtualServerKey) []Owner {
 	var owners []Owner

@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/reconcile"
 	"kube-ipvs-proxy/internal/service"
 )
 
@@ -30,6 +32,56 @@ func (f *fixture) entries() string {
 	}
 	slices.Sort(sets)
 	return strings.Join(sets, " ")
+}
+
+// complaints is an observer that keeps the problems of each object.
+type complaints struct {
+	recorder
+	of map[string][]service.Problem
+}
+
+func (c *complaints) Problems(object string, problems []service.Problem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.of[object] = problems
+	if len(problems) == 0 {
+		delete(c.of, object)
+	}
+}
+
+// A Service that is not served because another one has its address and port is told so, by the names of both.
+func TestConflictIsReportedWhileItLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observer := &complaints{of: map[string][]service.Problem{}}
+		r := reconcile.New(newFake(t), options(), observer)
+		source := r.Source("api", "all")
+		source.Complete("all")
+		ctx, stop := context.WithCancel(t.Context())
+		go r.Run(ctx)
+		defer stop()
+		for i, step := range []struct {
+			change func()
+			want   string // a part of the one problem; empty for none
+		}{
+			{func() { source.SetService(shared("old", "10.96.0.1", time.Hour)) }, ""},
+			{func() { source.SetService(shared("young", "10.96.0.2", 0)) }, "api:default/old has it, and api:default/young not"},
+			{func() { source.SetService(shared("oldest", "10.96.0.3", 2*time.Hour)) },
+				"api:default/oldest has it, and api:default/old, api:default/young not"},
+			{func() { source.DeleteService(service.Name{Namespace: "default", Name: "old"}) },
+				"api:default/oldest has it, and api:default/young not"},
+			{func() { source.SetService(web("oldest", "10.96.0.3", 0)) }, ""},
+		} {
+			step.change()
+			synctest.Wait()
+			var got []string
+			for _, problems := range observer.of {
+				got = append(got, problems[0].Error())
+			}
+			if all := strings.Join(got, "; "); len(got) > 1 || (all == "") != (step.want == "") || !strings.Contains(all, step.want) {
+				t.Errorf("after step %d the problems are %q; want %q", i, all, step.want)
+			}
+		}
+	})
 }
 
 // Of two Services that want the same address and port, the loser has no say: neither its lack of endpoints nor its

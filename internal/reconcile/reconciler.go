@@ -34,9 +34,11 @@ type loop struct {
 	pending dataplane.Keys
 	// counted are the connections of draining real servers, if the next round is to use them.
 	counted map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
-	status  status
-	started time.Time              // of the last round
-	events  <-chan dataplane.Event // nil while there is no subscription
+	// contested are the virtual servers that more than one Service is known to want.
+	contested map[dataplane.VirtualServerKey]struct{}
+	status    status
+	started   time.Time              // of the last round
+	events    <-chan dataplane.Event // nil while there is no subscription
 }
 
 // status is what concerns the whole node: steps that are due, and what has been reached since the start.
@@ -55,11 +57,12 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1)}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
-		facts:   service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
-		ledger:  ledger.New(),
-		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
-		retries: newRetries(),
-		pending: dataplane.NewKeys(),
+		facts:     service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
+		ledger:    ledger.New(),
+		planner:   plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
+		retries:   newRetries(),
+		pending:   dataplane.NewKeys(),
+		contested: make(map[dataplane.VirtualServerKey]struct{}),
 	}
 	return r
 }

@@ -81,18 +81,20 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 			owner.Created = dirty.view.Service.Created
 			var problems []service.Problem
 			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service)
-			r.observer.Problems(translated(dirty.name), problems)
+			r.observer.Problems(translated(dirty), problems)
 		} else {
-			r.observer.Problems(translated(dirty.name), nil)
+			r.observer.Problems(translated(dirty), nil)
 		}
-		l.ledger.Replace(owner, objects, keys)
+		r.replace(owner, objects, keys)
 	}
 	return keys
 }
 
 // translated names the object that problems found while translating are filed under, apart from those that the source
-// found in the object itself.
-func translated(name service.Name) string { return "Service " + name.String() + " on this node" }
+// found in the object itself, and from those of a Service of the same name in another source.
+func translated(d dirtyView) string {
+	return "Service " + d.name.String() + " of source " + d.source + " on this node"
+}
 
 // apply plans the keys, has the kernel carry the operations out, and takes note of each result.
 func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
