@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/moby/ipvs"
@@ -50,6 +51,10 @@ func runGuest(ctx context.Context, o options, client kubernetes.Interface) error
 	if err != nil {
 		return fmt.Errorf("read the Services: %w", err)
 	}
+	if o.Daemon, err = inMemory(o.Daemon); err != nil {
+		return fmt.Errorf("copy the daemon: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(filepath.Dir(o.Daemon)) }()
 	g := &guest{options: o, client: client, addrs: addrs}
 	var m measurement
 	if err := g.measureCold(ctx, &m); err != nil {

@@ -41,8 +41,8 @@ func addTrace(row func(string, string, ...any), what string, o options, rounds [
 	per := func(value func(trace) int) float64 {
 		return float64(medianOf(rounds, func(m measurement) int { return value(of(m)) })) / traced
 	}
-	row(what+", system calls", "%.1f, of these %.1f netlink sends", per(func(t trace) int { return t.Calls }),
-		per(func(t trace) int { return t.Sends }))
+	row(what+", system calls", "%.1f, of these %.1f netlink sends, %.1f reads of one virtual server", per(func(t trace) int { return t.Calls }),
+		per(func(t trace) int { return t.Sends }), per(func(t trace) int { return t.Reads }))
 	row(what+", processes and dumps", "%d and %d in %.0f changes", mostOf(rounds, func(m measurement) int { return of(m).Processes }),
 		mostOf(rounds, func(m measurement) int { return of(m).Dumps }), traced)
 	for _, m := range rounds[:min(1, len(rounds))] {

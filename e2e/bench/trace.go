@@ -19,6 +19,7 @@ type trace struct {
 	Processes int // programs and processes started
 	Sends     int // datagrams to netlink
 	Dumps     int // netlink requests for a table
+	Reads     int // dumps of the real servers of one virtual server
 	Examples  []string
 }
 
@@ -108,12 +109,21 @@ func (t *trace) count(call string) {
 			return
 		}
 		t.Sends++
-		if strings.Contains(arguments, "NLM_F_DUMP") {
+		switch {
+		case !strings.Contains(arguments, "NLM_F_DUMP") && !strings.Contains(arguments, dumpFlags):
+		case strings.Contains(arguments, "nlmsg_type=IPVS") && strings.Contains(arguments, getDest):
+			t.Reads++
+		default:
 			t.Dumps++
 			t.example(call)
 		}
 	}
 }
+
+const (
+	dumpFlags = "|0x300,"      // NLM_F_DUMP, where strace does not know the subsystem's requests
+	getDest   = `}, "\x08\x01` // IPVS_CMD_GET_DEST of linux/ip_vs.h, version 1
+)
 
 func (t *trace) example(call string) {
 	if len(t.Examples) < mostExamples {
