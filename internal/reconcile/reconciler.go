@@ -162,7 +162,8 @@ func (r *Reconciler) work(ctx context.Context) time.Duration {
 	if !r.loop.status.adopted || !r.loop.status.located {
 		return r.untilNext()
 	}
-	if wait := r.loop.started.Add(r.options.MinPeriod).Sub(r.options.Clock.Now()); wait > 0 {
+	// Nothing is to wait at the start, where the rounds before the sources are complete have next to nothing to do.
+	if wait := r.loop.started.Add(r.options.MinPeriod).Sub(r.options.Clock.Now()); wait > 0 && r.loop.status.complete {
 		return wait
 	}
 	for r.round(ctx) && ctx.Err() == nil {
