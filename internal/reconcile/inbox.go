@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +24,8 @@ type inbox struct {
 	mu        sync.Mutex
 	sources   []*source
 	node      service.Node
-	nodeDirty bool
+	others    []netip.Addr // addresses of the other Nodes
+	nodeDirty bool         // node or others changed
 	triggered []time.Time
 	notify    func() // called without the lock after a change
 	problems  func(object string, problems []service.Problem)
@@ -101,6 +104,17 @@ func (s *source) DeleteNode(string) {
 	})
 }
 
+// SetOtherNodes implements service.Sink.
+func (s *source) SetOtherNodes(addrs []netip.Addr) {
+	s.change(func() bool {
+		if slices.Equal(s.inbox.others, addrs) {
+			return false
+		}
+		s.inbox.others, s.inbox.nodeDirty = addrs, true
+		return true
+	})
+}
+
 // Report implements service.Sink.
 func (s *source) Report(object string, problems []service.Problem) {
 	s.inbox.problems(object, problems)
@@ -127,6 +141,7 @@ type dirtyView struct {
 type delivery struct {
 	services  []dirtyView
 	node      service.Node
+	others    []netip.Addr
 	nodeDirty bool
 	triggered []time.Time
 	complete  bool // every source is
@@ -138,7 +153,7 @@ type delivery struct {
 func (b *inbox) fetch(urgent func(service.Name) bool) delivery {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	d := delivery{node: b.node, nodeDirty: b.nodeDirty, complete: true}
+	d := delivery{node: b.node, others: b.others, nodeDirty: b.nodeDirty, complete: true}
 	b.nodeDirty = false
 	for _, s := range b.sources {
 		if len(s.awaited) > 0 {

@@ -205,8 +205,8 @@ func TestNothingIsDeletedBeforeEverySourceIsComplete(t *testing.T) {
 	})
 }
 
-// Invariant 1 and 7: a change to one Service costs its own operations, no snapshot, no foundation.
-func TestChangeCostsOnlyItself(t *testing.T) {
+// P01, invariants 1 and 7: a change to one Service costs its own operations, no snapshot, no foundation.
+func TestP01ChangeCostsOnlyItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, newFake(t), nil)
 		for i := range 200 {

@@ -27,7 +27,7 @@ func (r *Reconciler) round(ctx context.Context) bool {
 		first = urgent
 	}
 	d := r.inbox.fetch(first)
-	if d.nodeDirty && r.nodeChanged(d.node) {
+	if d.nodeDirty && r.nodeChanged(d.node, d.others) {
 		d.more = true // the Services that were not fetched just now mean something else, too
 	}
 	keys := r.translate(d)
@@ -45,8 +45,8 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	return d.more
 }
 
-// nodeChanged takes over what the Node object says and reports whether Services mean something else now.
-func (r *Reconciler) nodeChanged(node service.Node) bool {
+// nodeChanged takes over what the Node objects, its own and the others, say and reports whether Services mean something else now.
+func (r *Reconciler) nodeChanged(node service.Node, others []netip.Addr) bool {
 	r.observer.NodeChanged(node)
 	before := r.loop.facts.Node
 	// A Node that was just registered, anew perhaps, lacks these until a controller fills them in: no news, not none.
@@ -60,7 +60,9 @@ func (r *Reconciler) nodeChanged(node service.Node) bool {
 	if r.options.Service.Masquerade.Local.NodeCIDRs && !slices.Equal(before.PodCIDRs, node.PodCIDRs) {
 		r.loop.status.foundation.request(r.options.Clock.Now()) // the rules name them
 	}
-	if sameFacts(before, node) {
+	moved := !slices.Equal(r.loop.facts.OtherNodes, others)
+	r.loop.facts.OtherNodes = others
+	if sameFacts(before, node) && !moved {
 		return false
 	}
 	r.factsChanged()

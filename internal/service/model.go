@@ -155,6 +155,8 @@ type Sink interface {
 	DeleteSlice(Name)
 	SetNode(Node)
 	DeleteNode(name string)
+	// SetOtherNodes replaces the addresses of all other Nodes, sorted, as far as a source knows them.
+	SetOtherNodes([]netip.Addr)
 	// Report replaces the problems known of an object; none clears them.
 	Report(object string, problems []Problem)
 	Complete(source string)

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ func (r *recorder) SetSlice(s service.Slice)        { r.note("set slice %s of %s
 func (r *recorder) DeleteSlice(name service.Name)   { r.note("delete slice %s", name) }
 func (r *recorder) SetNode(n service.Node)          { r.note("set node %s %v", n.Name, n.Addresses) }
 func (r *recorder) DeleteNode(name string)          { r.note("delete node %s", name) }
+func (r *recorder) SetOtherNodes(a []netip.Addr)    { r.note("set other nodes %v", a) }
 func (r *recorder) Complete(source string)          { r.note("complete %s", source) }
 
 func (r *recorder) Report(object string, problems []service.Problem) {

@@ -29,8 +29,9 @@ type Options struct {
 
 // Source watches the API server for one sink.
 type Source struct {
-	stores  []*store
-	watches []cache.ListerWatcher
+	stores     []*store
+	watches    []cache.ListerWatcher
+	neighbours *neighbours
 }
 
 // New returns a source that delivers to sink the Services and EndpointSlices of the cluster and the Node of this name.
@@ -38,7 +39,8 @@ func New(client kubernetes.Interface, node string, sink service.Sink, options Op
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	s := &Source{}
+	s := &Source{neighbours: newNeighbours(client, node, sink, options.Now)}
+	sink = s.neighbours
 	for _, r := range []resource{services(client), endpointSlices(client), ownNode(client, node)} {
 		access := &access{resource: r.plural, sink: sink, now: options.Now, failing: map[string]failure{}}
 		s.stores = append(s.stores, newStore(r, sink, options.Now))
@@ -51,6 +53,8 @@ func New(client kubernetes.Interface, node string, sink service.Sink, options Op
 // backoff, up to half a minute or so apart, without end.
 func (s *Source) Run(ctx context.Context) error {
 	var running sync.WaitGroup
+	s.neighbours.begin(ctx)
+	running.Go(func() { s.neighbours.run(ctx) })
 	for i, store := range s.stores {
 		reflector := cache.NewReflectorWithOptions(s.watches[i], store.expected, store, cache.ReflectorOptions{Name: store.name})
 		running.Go(func() { reflector.RunWithContext(ctx) })

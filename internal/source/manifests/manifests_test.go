@@ -3,6 +3,7 @@ package manifests
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,6 +78,7 @@ func (r *recorder) SetNode(n service.Node)          { r.set("node "+n.Name, fmt.
 func (r *recorder) DeleteService(name service.Name) { r.remove("service " + name.String()) }
 func (r *recorder) DeleteSlice(name service.Name)   { r.remove("slice " + name.String()) }
 func (r *recorder) DeleteNode(name string)          { r.remove("node " + name) }
+func (r *recorder) SetOtherNodes(a []netip.Addr)    { r.set("others", fmt.Sprint(a)) }
 func (r *recorder) Complete(source string)          { r.set("complete", source) }
 
 func (r *recorder) Report(object string, problems []service.Problem) {
