@@ -20,7 +20,7 @@ func (h *Host) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 	repaired, deviceErr := h.link.EnsureDevice(ctx)
 	h.bare = errors.Is(deviceErr, dataplane.ErrConflict) || errors.Is(deviceErr, dataplane.ErrUnavailable)
 	lines, standIns, err := h.ensureSets(ctx, foundation)
-	h.names = setNames(foundation.Sets, err)
+	h.names = h.setNames(ctx, foundation.Sets, err)
 	repaired = append(repaired, lines...)
 	if err == nil {
 		lines, err = h.rules.Ensure(ctx, foundation.Rulesets)
@@ -35,18 +35,25 @@ func (h *Host) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 	return repaired, nil
 }
 
-// setNames returns the names of the sets that a snapshot has to read: all, even if one could not be made, since without it
-// a snapshot must not pass for complete; but not those in whose place there is one of another type still, which holds
-// nothing of ours.
-func setNames(sets []dataplane.Set, ensured error) []string {
+// setNames returns the names of the sets that a snapshot has to read: all, since without one it must not pass for complete,
+// except those of which it is known that they hold nothing of ours. In their place there is one of another type still, or
+// the kernel does not have their type.
+func (h *Host) setNames(ctx context.Context, sets []dataplane.Set, ensured error) []string {
 	names := make([]string, 0, len(sets))
 	conflicts, _ := conflictsIn(ensured)
 	for _, set := range sets {
-		if !slices.ContainsFunc(conflicts, func(c *ipset.ConflictError) bool { return c.Set == set.Name }) {
+		inTheWay := slices.ContainsFunc(conflicts, func(c *ipset.ConflictError) bool { return c.Set == set.Name })
+		if !inTheWay && !(errors.Is(ensured, dataplane.ErrUnavailable) && h.lacks(ctx, set.Name)) {
 			names = append(names, set.Name)
 		}
 	}
 	return names
+}
+
+// lacks reports whether it is certain that there is no such set.
+func (h *Host) lacks(ctx context.Context, set string) bool {
+	_, err := h.ipset.Entries(ctx, []string{set})
+	return errors.Is(err, dataplane.ErrNotExist)
 }
 
 // ensureSets makes the sets exist. A set of another type in the way cannot be swapped, nor destroyed while rules use it:

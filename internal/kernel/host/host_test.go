@@ -153,6 +153,22 @@ func TestWrongSetInForeignUse(t *testing.T) {
 	expectCalls(t, s, "pools", "addresses", "entries of A") // B is there, but not ours
 }
 
+// A set whose type the kernel lacks holds nothing; one that cannot be read, for whatever other reason, is no empty one.
+func TestSnapshotWithoutSetType(t *testing.T) {
+	h, s := stubbed()
+	h.swept = true
+	s.fail["ensure set A"] = dataplane.ErrUnavailable
+	s.fail["entries of A"], s.fail["entries of B"] = dataplane.ErrNotExist, errTest
+	if _, err := h.EnsureFoundation(t.Context(), foundation("A", "B", "C")); !errors.Is(err, dataplane.ErrUnavailable) {
+		t.Error(err)
+	}
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set C", "entries of A", "entries of B", "entries of C")
+	if _, err := h.Snapshot(t.Context()); err != nil {
+		t.Error(err)
+	}
+	expectCalls(t, s, "pools", "addresses", "entries of B C")
+}
+
 // Without the device, the rest is served; but only when it is known that it cannot be had.
 func TestSnapshotWithoutDevice(t *testing.T) {
 	for _, inTheWay := range []error{dataplane.ErrConflict, dataplane.ErrUnavailable} {

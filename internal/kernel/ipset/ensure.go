@@ -167,7 +167,7 @@ func (d *Driver) create(ctx context.Context, set dataplane.Set, flags uint16) er
 // revision returns the revision of the set's type to use: the one this package was written for, or the nearest the kernel has.
 func (d *Driver) revision(ctx context.Context, set dataplane.Set) (uint8, error) {
 	facts, _ := factsOf(set.Type)
-	action := "look up set type " + set.Type.String()
+	action := fmt.Sprintf("create %s: look up set type %s", set.Name, set.Type)
 	attributes, err := d.call(ctx, cmdType, unix.NLM_F_REQUEST, action, func(e *encoder) {
 		e.text(attrTypeName, set.Type.String())
 		e.uint8(attrFamily, familyNumber(set))
