@@ -55,13 +55,15 @@ type logObserver struct {
 	mu       sync.Mutex
 	problems map[string][]service.Problem // by object
 	failing  map[reconcile.Step]string    // the last error of a step
+	failed   map[string]string            // the last error of an operation, while any waits to be tried again
 	complete bool
 }
 
 var _ reconcile.Observer = (*logObserver)(nil)
 
 func newLogObserver(log *zap.Logger) *logObserver {
-	return &logObserver{log: log, problems: make(map[string][]service.Problem), failing: make(map[reconcile.Step]string)}
+	return &logObserver{log: log, problems: make(map[string][]service.Problem), failing: make(map[reconcile.Step]string),
+		failed: make(map[string]string)}
 }
 
 // Queued implements reconcile.Observer.
@@ -78,15 +80,31 @@ func (l *logObserver) RoundDone(round reconcile.Round) {
 	}
 	l.log.Log(verboseRound, "round done", zap.Int("services", round.Services), zap.Int("operations", len(round.Operations)),
 		zap.Int("failed", len(round.Failures)), zap.Int("waiting", round.Waiting), zap.Duration("took", round.Duration))
-	for i, failure := range round.Failures {
-		if errors.Is(failure.Err, context.Canceled) {
-			break // and so are those that follow: the daemon is stopping
+	l.failures(round)
+}
+
+// failures logs the operations that failed as they did not before.
+func (l *logObserver) failures(round reconcile.Round) {
+	logged, more := 0, 0
+	for _, failure := range round.Failures {
+		operation, reason := failure.Operation.String(), failure.Err.Error()
+		if l.failed[operation] == reason || errors.Is(failure.Err, context.Canceled) { // canceled: the daemon is stopping
+			continue
 		}
-		if i == mostFailures {
-			l.log.Warn("more operations failed", zap.Int("count", len(round.Failures)-i))
-			break
+		l.failed[operation] = reason
+		if logged == mostFailures {
+			more++
+			continue
 		}
-		l.log.Warn("operation failed and will be tried again", zap.String("operation", failure.Operation.String()), zap.Error(failure.Err))
+		logged++
+		l.log.Warn("operation failed and will be tried again", zap.String("operation", operation), zap.Error(failure.Err))
+	}
+	if more > 0 {
+		l.log.Warn("more operations failed", zap.Int("count", more))
+	}
+	if round.Waiting == 0 && len(l.failed) > 0 {
+		l.log.Info("every operation that had failed has succeeded since, or is not wanted any more", zap.Int("operations", len(l.failed)))
+		clear(l.failed)
 	}
 }
 

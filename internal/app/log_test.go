@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/reconcile"
 	"kube-ipvs-proxy/internal/service"
 )
@@ -30,8 +31,14 @@ func TestLogTellsOfChanges(t *testing.T) {
 	l.StepDone(reconcile.StepFoundation, nil)
 	l.StepDone(reconcile.StepFoundation, nil)
 	l.Problems(problem.Object, nil)
+	unbound := reconcile.Failure{Operation: dataplane.Operation{Verb: dataplane.Add, Object: dataplane.Address{}}, Err: errors.New("third")}
+	for range 3 {
+		l.RoundDone(reconcile.Round{Operations: []dataplane.Operation{unbound.Operation}, Failures: []reconcile.Failure{unbound}, Waiting: 1})
+	}
+	l.RoundDone(reconcile.Round{Operations: []dataplane.Operation{unbound.Operation}})
+	l.RoundDone(reconcile.Round{Operations: []dataplane.Operation{unbound.Operation}})
 	l.StepDone(reconcile.StepSnapshot, stopping)
-	l.RoundDone(reconcile.Round{Complete: true, Failures: []reconcile.Failure{{Err: stopping}}})
+	l.RoundDone(reconcile.Round{Operations: []dataplane.Operation{unbound.Operation}, Failures: []reconcile.Failure{{Operation: unbound.Operation, Err: stopping}}})
 	var got []string
 	for _, entry := range logs.All() {
 		line := entry.Message
@@ -49,6 +56,8 @@ func TestLogTellsOfChanges(t *testing.T) {
 		problem.Error(),
 		"step works again foundation",
 		"no problem left Service a/b",
+		"operation failed and will be tried again third",
+		"every operation that had failed has succeeded since, or is not wanted any more",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
