@@ -239,17 +239,17 @@ func (d *Driver) adopt(c candidate) {
 	}
 	if reason := d.ipv6Disabled(); reason != "" {
 		delete(d.tools, dataplane.IPv6)
-		d.missing[dataplane.IPv6] = fmt.Errorf("IPv6 %s: %w", reason, dataplane.ErrUnavailable)
+		d.missing[dataplane.IPv6] = lacking("IPv6 " + reason)
 	}
 }
 
 func (d *Driver) ipv6Disabled() string {
 	value, err := os.ReadFile(filepath.Join(d.options.ProcSys, "net/ipv6/conf/all/disable_ipv6"))
 	if errors.Is(err, os.ErrNotExist) {
-		return "is not in this kernel, or switched off at boot (ipv6.disable=1)"
+		return "is not in this kernel, or switched off at boot (ipv6.disable=1); boot without that to have it"
 	}
 	if err == nil && strings.TrimSpace(string(value)) == "1" {
-		return "is switched off (sysctl net.ipv6.conf.all.disable_ipv6=1)"
+		return "is switched off (sysctl net.ipv6.conf.all.disable_ipv6=1); set it to 0 and start again to have it"
 	}
 	return ""
 }
