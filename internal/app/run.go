@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/go-logr/zapr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,6 +115,11 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range sources {
+		if aging, ok := source.(interface {
+			Ages() map[string]time.Duration
+		}); ok {
+			registry.MustRegister(metrics.SourceAges(aging.Ages))
+		}
 		group.Go(func() error { return withStatus(statusSource, source.Run(ctx)) })
 	}
 	group.Go(func() error { reconciler.Run(ctx); return nil })

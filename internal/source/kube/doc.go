@@ -6,5 +6,5 @@
 // what the API server refuses, is reported to the sink. While the API server is away nothing is delivered, and nothing
 // is taken back.
 //
-// Out of scope: the addresses of other Nodes, writing to the API, and what objects mean (package service).
+// Out of scope: watching other Nodes (their addresses are listed, rarely, and only when a Service could name one), writing to the API, and what objects mean (package service).
 package kube
