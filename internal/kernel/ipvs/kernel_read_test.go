@@ -78,7 +78,7 @@ func TestKernelAgreesWithMoby(t *testing.T) {
 	expect(t, d, "-A -u 192.0.2.7:53 -s lc -p 90")
 }
 
-func TestKernelCheckScheduler(t *testing.T) {
+func TestP29KernelCheckScheduler(t *testing.T) {
 	d := openFresh(t)
 	ctx := context.Background()
 	for _, name := range []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "fo", "ovf", "mh"} {
