@@ -105,12 +105,12 @@ func (w *rough) change(d *daemon) {
 	case 4:
 		delete(w.files, name)
 		d.second.DeleteService(service.Name{Namespace: "default", Name: name})
-	default:
-		w.step(d.fixture)
 	case 7:
 		_ = d.kernel.DropDevice() // or it is gone already
 	case 8:
 		d.kernel.Overrun()
+	default:
+		w.step(d.fixture)
 	}
 	if w.random.IntN(2) == 0 {
 		d.settle(time.Duration(w.random.IntN(1500)) * time.Millisecond)
