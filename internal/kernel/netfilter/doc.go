@@ -2,7 +2,8 @@
 //
 // Rules are data (dataplane.Ruleset). They are rendered in exactly the form in which iptables-save prints them, so that
 // what is there and what is wanted are compared as text, and written with iptables-restore --noflush, one atomic commit
-// for each table and only for what differs. A node where all is right costs one iptables-save per family.
+// for each table and only for what differs. A node where all is right costs one iptables-save per family, one where all is
+// wrong an iptables-restore more.
 //
 // The proxy's chains are its own by exact name: whatever is inside them is replaced. Built-in chains, other chains and
 // other rules are never touched, except for jumps from the listed built-in chain into the listed chain of ours.

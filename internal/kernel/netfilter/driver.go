@@ -12,9 +12,10 @@ import (
 )
 
 // Ensure makes the chains and jumps of the rule sets, one for each family, exist as described. It executes one
-// iptables-save per family, and one iptables-restore for each table in which something differs. It returns a line for
-// each thing that was repaired, such as "IPv4 table nat: chain KUBE-SERVICES was missing". A family or table that fails
-// does not keep the others from being repaired; the errors are joined.
+// iptables-save per family and, if something differs, one iptables-restore; only when that fails the tables are read again
+// and written one by one. It returns a line for each thing that was repaired, such as "IPv4 table nat: chain
+// KUBE-SERVICES was missing". A family or table that fails does not keep the others from being repaired; the errors are
+// joined.
 func (d *Driver) Ensure(ctx context.Context, rulesets []dataplane.Ruleset) (repaired []string, err error) {
 	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
 		return compare(want, have), nil
@@ -56,6 +57,8 @@ func (d *Driver) forEach(ctx context.Context, rulesets []dataplane.Ruleset, plan
 	return done, errors.Join(errs...)
 }
 
+// family writes all tables with one program, since starting it costs more than all that it does. One that fails may have
+// committed the first tables, so they are read again before each gets a program of its own.
 func (d *Driver) family(ctx context.Context, rules dataplane.Ruleset, plan planner) ([]string, error) {
 	if err := d.Available(rules.Family); err != nil {
 		return nil, err
@@ -64,38 +67,46 @@ func (d *Driver) family(ctx context.Context, rules dataplane.Ruleset, plan plann
 	if err != nil {
 		return nil, err
 	}
-	have, err := d.save(ctx, rules.Family)
+	edits, err := d.draft(ctx, rules.Family, tables, plan)
 	if err != nil {
 		return nil, err
 	}
-	var done []string
-	var errs []error
-	for _, want := range tables {
-		prefix := fmt.Sprintf("%v table %s", rules.Family, want.name)
-		lines, err := d.table(ctx, rules.Family, want, have[want.name], plan)
-		for _, line := range lines {
-			done = append(done, prefix+": "+line)
+	if edits.several() {
+		if d.restore(ctx, rules.Family, edits.text()) == nil {
+			return edits.report(rules.Family)
 		}
+		again, err := d.draft(ctx, rules.Family, tables, plan)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", prefix, err))
+			return nil, err
+		}
+		again.recall(edits)
+		edits = again
+	}
+	for i := range edits {
+		if text := edits[i : i+1].text(); text != "" {
+			edits[i].failed = d.restore(ctx, rules.Family, text)
 		}
 	}
-	return done, errors.Join(errs...)
+	return edits.report(rules.Family)
 }
 
-// table returns what was done even when the planner also had something to complain about.
-func (d *Driver) table(ctx context.Context, family dataplane.Family, want table, have savedTable, plan planner) ([]string, error) {
-	if have.foreign {
-		return nil, fmt.Errorf("it holds rules made with nft(8) that iptables cannot show: %w; move those to a table of their own", dataplane.ErrConflict)
-	}
-	c, err := plan(want, have)
-	if c.empty() {
+// draft reads a family and has the planner decide about each of its tables.
+func (d *Driver) draft(ctx context.Context, family dataplane.Family, tables []table, plan planner) (edits, error) {
+	have, err := d.save(ctx, family)
+	if err != nil {
 		return nil, err
 	}
-	if failed := d.restore(ctx, family, c.text(want.name)); failed != nil {
-		return nil, errors.Join(err, failed)
+	all := make(edits, len(tables))
+	for i, want := range tables {
+		all[i].table = want.name
+		if have[want.name].foreign {
+			all[i].objection = fmt.Errorf("it holds rules made with nft(8) that iptables cannot show: %w; move those to a table of their own",
+				dataplane.ErrConflict)
+			continue
+		}
+		all[i].change, all[i].objection = plan(want, have[want.name])
 	}
-	return c.because, err
+	return all, nil
 }
 
 // save reads all tables of a family at once.
@@ -112,7 +123,7 @@ func (d *Driver) save(ctx context.Context, family dataplane.Family) (saved, erro
 	return have, nil
 }
 
-// restore commits changes to one table: all of them or none.
+// restore commits changes, for each table all of them or none.
 func (d *Driver) restore(ctx context.Context, family dataplane.Family, input string) error {
 	command := Command{
 		Path:  d.tools[family].restore,

@@ -197,3 +197,40 @@ func TestOrderOfStatesIsNoDrift(t *testing.T) {
 		t.Errorf("repaired %q, %v by %q", repaired, err, runner.inputs)
 	}
 }
+
+// twoTables is a rule set that lacks everything in two tables of an empty host.
+func twoTables() []dataplane.Ruleset {
+	return []dataplane.Ruleset{{Family: dataplane.IPv4, Chains: []dataplane.Chain{
+		{Table: dataplane.NAT, Name: "KUBE-A"}, {Table: dataplane.Filter, Name: "KUBE-B"}}}}
+}
+
+const (
+	natInput    = "*nat\n:KUBE-A - [0:0]\nCOMMIT\n"
+	filterInput = "*filter\n:KUBE-B - [0:0]\nCOMMIT\n"
+)
+
+func TestTablesAreWrittenTogether(t *testing.T) {
+	d, runner := openFake(t, "")
+	repaired, err := d.Ensure(t.Context(), twoTables())
+	if err != nil || len(repaired) != 2 {
+		t.Errorf("repaired %q, %v; want both chains", repaired, err)
+	}
+	if diff := cmp.Diff([]string{natInput + filterInput}, runner.inputs); diff != "" {
+		t.Errorf("inputs (-want +got):\n%s", diff)
+	}
+}
+
+func TestTablesAreWrittenOneByOneAfterAFailure(t *testing.T) {
+	d, runner := openFake(t, "")
+	runner.refuses = "*filter"
+	runner.commits = map[string]string{"*nat": ":KUBE-A - [0:0]\n"}
+	repaired, err := d.Ensure(t.Context(), twoTables())
+	requireError(t, err, dataplane.ErrInvalid, "IPv4 table filter")
+	if diff := cmp.Diff([]string{"IPv4 table nat: chain KUBE-A was missing"}, repaired); diff != "" {
+		t.Errorf("repaired (-want +got):\n%s", diff)
+	}
+	// What the failed program had committed is not written again.
+	if diff := cmp.Diff([]string{natInput + filterInput, filterInput}, runner.inputs); diff != "" {
+		t.Errorf("inputs (-want +got):\n%s", diff)
+	}
+}

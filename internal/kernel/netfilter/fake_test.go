@@ -17,6 +17,8 @@ type fakeRunner struct {
 	testing.TB
 	saves    map[string]string // program → what it prints; the restore program of the same name exists too
 	failures map[string]error  // program → how it fails
+	refuses  string            // inputs that have it fail, after committing the tables before it
+	commits  map[string]string // beginning of an input → what iptables-save prints once it was committed
 	ran      []string
 	inputs   []string
 }
@@ -45,7 +47,7 @@ func (f *fakeRunner) Run(ctx context.Context, c Command) (string, error) {
 			f.Errorf("%s with input %q, want -w, --noflush and an input", c, c.Stdin)
 		}
 		f.inputs = append(f.inputs, c.Stdin)
-		return "", nil
+		return "", f.commit(strings.Replace(name, "-restore", "-save", 1), c.Stdin)
 	}
 	if c.Stdin != "" || len(c.Args) > 0 {
 		f.Errorf("%s with input %q, want neither arguments nor input", c, c.Stdin)
@@ -55,6 +57,17 @@ func (f *fakeRunner) Run(ctx context.Context, c Command) (string, error) {
 		f.Errorf("unexpected execution of %s", c)
 	}
 	return text, nil
+}
+
+func (f *fakeRunner) commit(save, input string) error {
+	table, _, _ := strings.Cut(input, "\n")
+	if chains := f.commits[table]; chains != "" && !strings.HasPrefix(input, f.refuses) {
+		f.saves[save] = table + "\n" + chains + "COMMIT\n"
+	}
+	if f.refuses != "" && strings.Contains(input, f.refuses) {
+		return &ExitError{Code: 2, Stderr: "refused"}
+	}
+	return nil
 }
 
 // procSys returns a directory that looks like /proc/sys of a host with IPv6 switched on ("0") or off ("1").
