@@ -83,3 +83,15 @@ func procSys(t testing.TB, disabled string) string {
 	}
 	return root
 }
+
+// procNet returns a directory that looks like /proc/net of a host with these tables of iptables-legacy, one a line.
+func procNet(t testing.TB, tables string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(tables), 0o440); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}

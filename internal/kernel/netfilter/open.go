@@ -37,6 +37,7 @@ type Options struct {
 	LockWait time.Duration // how long to wait for the lock, whole seconds; 0: 5 s
 	Timeout  time.Duration // for each execution; 0: 30 s
 	ProcSys  string        // empty: /proc/sys; read to learn whether IPv6 is enabled
+	ProcNet  string        // empty: /proc/thread-self/net; read to learn whether iptables-legacy has tables
 }
 
 // tools are the programs of one family.
@@ -53,7 +54,8 @@ type Driver struct {
 
 // Open finds the variant that the host uses and the families that it can serve. The kubelet tells the variant by a chain
 // of its own in table mangle; without one, the variant with more Kubernetes chains, then with more rules, is taken, then
-// the plain programs. It executes iptables-save at most once per variant and family. The error wraps
+// the plain programs. It executes iptables-save at most once per variant and family, and not at all for a variant that
+// nobody has used. The error wraps
 // dataplane.ErrUnavailable when no family can be served.
 func Open(ctx context.Context, options Options) (*Driver, error) {
 	d := &Driver{options: options.withDefaults()}
@@ -115,6 +117,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ProcSys == "" {
 		o.ProcSys = "/proc/sys"
+	}
+	if o.ProcNet == "" {
+		o.ProcNet = "/proc/thread-self/net"
 	}
 	return o
 }
@@ -189,7 +194,7 @@ func (d *Driver) detect(ctx context.Context, candidates []candidate) candidate {
 func (d *Driver) look(ctx context.Context, c *candidate) {
 	for _, f := range dataplane.Families() {
 		t, ok := c.tools[f]
-		if !ok {
+		if !ok || c.variant == Legacy && d.legacyUnused(f) {
 			continue
 		}
 		text, err := d.execute(ctx, Command{Path: t.save})
@@ -200,6 +205,17 @@ func (d *Driver) look(ctx context.Context, c *candidate) {
 			c.count(line)
 		}
 	}
+}
+
+// legacyUnused reports whether iptables-legacy has no tables, so that its programs would print nothing. The kernel lists
+// the tables in a file that exists while the module of the family is loaded (xt_proto_init in net/netfilter/x_tables.c).
+func (d *Driver) legacyUnused(family dataplane.Family) bool {
+	name := "ip_tables_names"
+	if family == dataplane.IPv6 {
+		name = "ip6_tables_names"
+	}
+	names, err := os.ReadFile(filepath.Join(d.options.ProcNet, name))
+	return errors.Is(err, os.ErrNotExist) || err == nil && len(names) == 0
 }
 
 func (c *candidate) count(line string) {

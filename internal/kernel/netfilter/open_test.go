@@ -45,7 +45,7 @@ func TestOpenFindsTheVariantOfTheHost(t *testing.T) {
 		{"only plain programs", map[string]string{"-save": withHint}, Plain, 0},
 	} {
 		runner := &fakeRunner{TB: t, saves: programs(tt.saves)}
-		d, err := Open(t.Context(), Options{Runner: runner, ProcSys: procSys(t, "0")})
+		d, err := Open(t.Context(), Options{Runner: runner, ProcSys: procSys(t, "0"), ProcNet: procNet(t, "nat\nfilter\n")})
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -59,9 +59,19 @@ func TestOpenFindsTheVariantOfTheHost(t *testing.T) {
 func TestOpenPassesOverAVariantThatTheKernelLacks(t *testing.T) {
 	runner := &fakeRunner{TB: t, saves: programs(map[string]string{"-nft-save": "", "-legacy-save": withRule}),
 		failures: map[string]error{"iptables-nft-save": &ExitError{Code: 1, Stderr: "no nf_tables"}, "ip6tables-nft-save": errors.New("no")}}
-	d, err := Open(t.Context(), Options{Runner: runner, ProcSys: procSys(t, "0")})
+	d, err := Open(t.Context(), Options{Runner: runner, ProcSys: procSys(t, "0"), ProcNet: procNet(t, "filter\n")})
 	if err != nil || d.Variant() != Legacy {
 		t.Errorf("Open = %v, %v; want legacy", d, err)
+	}
+}
+
+func TestOpenStartsNoProgramForLegacyTablesThatAreNotThere(t *testing.T) {
+	for name, procNet := range map[string]string{"no module": t.TempDir(), "no table": procNet(t, "")} {
+		runner := &fakeRunner{TB: t, saves: programs(map[string]string{"-save": "", "-nft-save": withChains, "-legacy-save": withHint})}
+		d, err := Open(t.Context(), Options{Runner: runner, ProcSys: procSys(t, "0"), ProcNet: procNet})
+		if err != nil || d.Variant() != NFT || !slices.Equal(runner.ran, []string{"iptables-nft-save", "ip6tables-nft-save"}) {
+			t.Errorf("%s: Open = %v, %v after %q; want nft without a look at legacy", name, d, err, runner.ran)
+		}
 	}
 }
 
