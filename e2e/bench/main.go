@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,7 +32,7 @@ type options struct {
 	Daemon    string // path
 	Flags     string // more flags for the daemon
 	Lab       string // path
-	Preload   bool   // modules are loaded before the first start
+	LabFlags  string // for the lab
 }
 
 func main() {
@@ -57,8 +58,9 @@ func run(ctx context.Context, arguments []string) error {
 	set.IntVar(&o.Rounds, "rounds", 3, "times to measure, each from a fresh kernel")
 	set.StringVar(&o.Daemon, "daemon", ".cache/bin/kube-ipvs-proxy", "`path` of the daemon")
 	set.StringVar(&o.Flags, "daemon-flags", "", "more flags for the daemon, separated by spaces")
-	set.BoolVar(&o.Preload, "preload", false, "load kernel modules before the first start: in an emulated machine each takes about 0.3 s")
 	set.StringVar(&o.Lab, "lab", ".cache/bin/lab", "`path` of the lab")
+	set.StringVar(&o.LabFlags, "lab-flags", "", "flags for the lab, separated by spaces; -preload loads the kernel modules beforehand,\n"+
+		"of which each takes a few tenths of a second in an emulated machine")
 	if err := set.Parse(arguments); err != nil {
 		return err
 	}
@@ -108,7 +110,8 @@ func runInLab(ctx context.Context, o options) (measurement, error) {
 		return measurement{}, err
 	}
 	var printed bytes.Buffer
-	command := exec.CommandContext(ctx, o.Lab, append([]string{fmt.Sprintf("-preload=%t", o.Preload), self, guestCommand}, os.Args[1:]...)...)
+	arguments := slices.Concat(strings.Fields(o.LabFlags), []string{self, guestCommand}, os.Args[1:])
+	command := exec.CommandContext(ctx, o.Lab, arguments...)
 	command.Stdout, command.Stderr = &printed, os.Stderr
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	if err := command.Run(); err != nil {
