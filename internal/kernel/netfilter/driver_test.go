@@ -143,6 +143,14 @@ func TestRestoreFailuresAreTyped(t *testing.T) {
 	}
 }
 
+// A warning that comes with every rule is told once.
+func TestExitErrorSaysEachLineOnce(t *testing.T) {
+	err := &ExitError{Code: 4, Stderr: "Warning: missing kernel module?\nWarning: missing kernel module?\n\nline 4: RULE_APPEND failed\nWarning: missing kernel module?\n"}
+	if want := "exit code 4: Warning: missing kernel module?\n\nline 4: RULE_APPEND failed"; err.Error() != want {
+		t.Errorf("got %q, want %q", err.Error(), want)
+	}
+}
+
 func TestLegacyRefusalOfADeletionIsARace(t *testing.T) {
 	d, runner := openFake(t, strings.Replace(smallSaved, "-A INPUT -j KUBE-B\n", "", 1))
 	runner.failures["iptables-restore"] = &ExitError{Code: 1, Stderr: "iptables-restore: line 2 failed"}

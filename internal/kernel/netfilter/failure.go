@@ -34,7 +34,7 @@ func causes() []cause {
 		{"ermission denied", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
 		{"peration not permitted", dataplane.ErrPermission, "the container needs CAP_NET_ADMIN and CAP_NET_RAW"},
 		{"do you need to insmod", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
-		{"missing kernel module", dataplane.ErrUnavailable, "load the kernel module that the message names on the host"},
+		{"missing kernel module", dataplane.ErrUnavailable, "load the module of the extension on the host: for set, modprobe xt_set"},
 		{"No chain/target/match by that name", dataplane.ErrUnavailable, "load the kernel module of the rule's match or target on the host"},
 		{"Couldn't load", dataplane.ErrUnavailable, "install an iptables package that has this match or target"},
 		{"Could not fetch rule set generation", dataplane.ErrUnavailable, "the kernel lacks nf_tables: load it, or use iptables-legacy"},

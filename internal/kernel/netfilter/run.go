@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,9 +40,15 @@ type ExitError struct {
 	Stderr string
 }
 
-// Error returns the exit code and what the program said.
+// Error returns the exit code and what the program said, each line once: some warnings come with every rule.
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("exit code %d: %s", e.Code, strings.TrimSpace(e.Stderr))
+	var lines []string
+	for line := range strings.Lines(strings.TrimSpace(e.Stderr)) {
+		if line = strings.TrimRight(line, "\r\n"); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return fmt.Sprintf("exit code %d: %s", e.Code, strings.Join(lines, "\n"))
 }
 
 // Host runs programs of this machine, without a shell.

@@ -30,11 +30,11 @@ func parse(text string) (saved, error) {
 		case line == "":
 		case line[0] == '#':
 			if name, found := incompatible(line); found {
-				result[name] = savedTable{foreign: true}
+				result[name] = savedTable{chains: result[name].chains, foreign: true}
 			}
 		case line[0] == '*' && current == "":
 			current = dataplane.Table(line[1:])
-			result[current] = savedTable{chains: map[string][]string{}}
+			result[current] = savedTable{chains: map[string][]string{}, foreign: result[current].foreign}
 		case line == "COMMIT" && current != "":
 			current = ""
 		case line[0] == ':' && current != "":
