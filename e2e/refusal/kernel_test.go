@@ -28,7 +28,7 @@ func missingModules() []missing {
 		{name: "ipset", module: "ip_set", refused: []string{"ipset", "modprobe ip_set"}},
 		{name: "device", module: "dummy", fails: []string{"create the device kube-ipvs0", "modprobe dummy"}},
 		{name: "set type", module: "ip_set_hash_ipportip", fails: []string{"create KUBE-LOOP-BACK", "hash:ip,port,ip", "load module ip_set_hash_ipportip"}},
-		{name: "match", module: "xt_set", fails: []string{"iptables-restore", "load the kernel module"}},
+		{name: "match", module: "xt_set", fails: []string{"iptables-restore", "missing kernel module", "modprobe xt_set"}},
 		{name: "connection tracking over netlink", module: "nf_conntrack_netlink"},
 	}
 }
