@@ -65,14 +65,14 @@ kernel-test: lab lab-deps ## run the kernel drivers' tests on a kernel with IPVS
 .PHONY: controlplane
 controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minutes, the first time)
 	@mkdir -p $(BIN)
-	@$(GOBUILD) -C e2e/controlplane -o $(BIN)/controlplane .
+	@go build -C e2e/controlplane -trimpath -o $(BIN)/controlplane .
 	@$(BIN)/controlplane -build
 
 # RUN selects tests by name: make e2e RUN=TestB01
 .PHONY: e2e
 e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API server, kernel and packets
 	KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
-		go test $(TESTFLAGS) -p 1 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
+		go test $(TESTFLAGS) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
