@@ -18,7 +18,8 @@ type Kernel interface {
 
 	// Snapshot reads everything that is ours: all virtual servers (those of others included: the caller decides, see
 	// Snapshot), the addresses of the device, the entries of the foundation's sets. On any error it returns no snapshot
-	// at all: a failed read is not an empty world.
+	// at all: a failed read is not an empty world. What EnsureFoundation found something else in place of, and reported,
+	// is known to hold nothing of ours, and reads as empty.
 	Snapshot(context.Context) (*Snapshot, error)
 
 	// Apply carries out the operations in order and returns one result for each, nil for success. One failing operation
