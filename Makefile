@@ -74,6 +74,12 @@ e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API serve
 	KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
 		go test $(TESTFLAGS) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
+# For example: make bench BENCHFLAGS='-rounds 3 -lab-flags -preload'
+.PHONY: bench
+bench: lab lab-deps build controlplane ## measure cold start, changes and restart at 1,000 Services x 10 endpoints
+	@$(GOBUILD) -o $(BIN)/bench ./e2e/bench
+	@$(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS)
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
