@@ -8,8 +8,8 @@ import (
 )
 
 // Kernel is what the reconciler needs of the kernel. Errors wrap those of package dataplane (ErrNotExist and so on) with
-// the object and the errno. Every method may be called from one goroutine at a time, except
-// Subscribe's channel, which is read concurrently.
+// the object and the errno. The methods are called from one goroutine, except that EnsureFoundation and Snapshot, one
+// at a time, may run beside the others: these two take long, and changes need not wait for them.
 type Kernel interface {
 	// EnsureFoundation makes the device, the sets and the rules exist as described, sets before the rules that use
 	// them, and returns a line for each thing that was missing or wrong and had to be repaired (creation at first start
@@ -19,7 +19,8 @@ type Kernel interface {
 	// Snapshot reads everything that is ours: all virtual servers (those of others included: the caller decides, see
 	// Snapshot), the addresses of the device, the entries of the foundation's sets. On any error it returns no snapshot
 	// at all: a failed read is not an empty world. What EnsureFoundation found something else in place of, and reported,
-	// is known to hold nothing of ours, and reads as empty.
+	// is known to hold nothing of ours, and reads as empty. Of an object that is changed meanwhile, it holds the state
+	// before or after.
 	Snapshot(context.Context) (*Snapshot, error)
 
 	// Apply carries out the operations in order and returns one result for each, nil for success. One failing operation
@@ -47,7 +48,7 @@ type Foundation struct {
 	Rulesets []dataplane.Ruleset // one for each family in use
 }
 
-// Snapshot is the state of the kernel at one moment.
+// Snapshot is the state of the kernel.
 type Snapshot struct {
 	dataplane.Objects
 	// Connections holds the active plus inactive connections of each real server whose weight is 0.

@@ -26,51 +26,60 @@ func foreign(p dataplane.Pool) bool {
 }
 
 // Adopt makes what a snapshot of the kernel found the confirmed state and returns the keys that differ from what was
-// confirmed before. What is not ours is left out, so that no plan ever touches it: virtual servers that Options.Ours
+// confirmed before. The keys in newer are left as they are: they changed while the snapshot was read. What is not ours is left out, so that no plan ever touches it: virtual servers that Options.Ours
 // disowns or that have a real server with another forwarding method, unless this planner created them; and such real
 // servers in any case.
-func (p *Planner) Adopt(found dataplane.Objects) dataplane.Keys {
+func (p *Planner) Adopt(found dataplane.Objects, newer dataplane.Keys) dataplane.Keys {
 	changed := dataplane.NewKeys()
-	p.adoptPools(found.Pools, changed)
-	p.addresses = adoptSet(p.addresses, found.Addresses, changed.Addresses)
-	entries := make(map[dataplane.Entry]uint32, len(found.Entries))
-	for _, entry := range found.Entries {
-		entries[entry.Key()] = entry.Mark
-		if mark, ok := p.entries[entry.Key()]; !ok || mark != entry.Mark {
-			changed.Entries[entry.Key()] = struct{}{}
-		}
-	}
-	for key := range p.entries {
-		if _, ok := entries[key]; !ok {
-			changed.Entries[key] = struct{}{}
-		}
-	}
-	p.entries = entries
-	return changed
-}
-
-func (p *Planner) adoptPools(found []dataplane.Pool, changed dataplane.Keys) {
-	pools := make(map[dataplane.VirtualServerKey]*pool, len(found))
-	for _, f := range found {
+	pools := make(map[dataplane.VirtualServerKey]*pool, len(found.Pools))
+	for _, f := range found.Pools {
 		old := p.pools[f.Key]
 		if old == nil && (foreign(f) || !p.options.Ours(f.Key)) {
 			continue
 		}
-		adopted := p.adoptPool(f)
+		pools[f.Key] = p.adoptPool(f)
 		if old != nil {
-			adopted.unlisted = old.unlisted
-		}
-		if old == nil || !old.same(adopted) {
-			changed.VirtualServers[f.Key] = struct{}{}
-		}
-		pools[f.Key] = adopted
-	}
-	for key := range p.pools {
-		if pools[key] == nil {
-			changed.VirtualServers[key] = struct{}{}
+			pools[f.Key].unlisted = old.unlisted
 		}
 	}
+	adopt(p.pools, pools, newer.VirtualServers, changed.VirtualServers, (*pool).same)
 	p.pools = pools
+
+	addresses := make(map[netip.Addr]struct{}, len(found.Addresses))
+	for _, addr := range found.Addresses {
+		addresses[addr] = struct{}{}
+	}
+	adopt(p.addresses, addresses, newer.Addresses, changed.Addresses, func(struct{}, struct{}) bool { return true })
+	p.addresses = addresses
+
+	entries := make(map[dataplane.Entry]uint32, len(found.Entries))
+	for _, entry := range found.Entries {
+		entries[entry.Key()] = entry.Mark
+	}
+	adopt(p.entries, entries, newer.Entries, changed.Entries, func(a, b uint32) bool { return a == b })
+	p.entries = entries
+	return changed
+}
+
+// adopt carries what is newer over from before to now, and records in changed the keys of what differs between the two.
+func adopt[K comparable, V any](before, now map[K]V, newer, changed map[K]struct{}, same func(a, b V) bool) {
+	for key := range newer {
+		if value, ok := before[key]; ok {
+			now[key] = value
+		} else {
+			delete(now, key)
+		}
+	}
+	for key, value := range now {
+		if old, ok := before[key]; !ok || !same(old, value) {
+			changed[key] = struct{}{}
+		}
+	}
+	for key := range before {
+		if _, ok := now[key]; !ok {
+			changed[key] = struct{}{}
+		}
+	}
 }
 
 func (p *Planner) adoptPool(found dataplane.Pool) *pool {
@@ -98,23 +107,6 @@ func (p *pool) same(o *pool) bool {
 		}
 	}
 	return true
-}
-
-// adoptSet returns found as a set and records in changed what is in only one of the two.
-func adoptSet[K comparable](before map[K]struct{}, found []K, changed map[K]struct{}) map[K]struct{} {
-	now := make(map[K]struct{}, len(found))
-	for _, key := range found {
-		now[key] = struct{}{}
-		if _, ok := before[key]; !ok {
-			changed[key] = struct{}{}
-		}
-	}
-	for key := range before {
-		if _, ok := now[key]; !ok {
-			changed[key] = struct{}{}
-		}
-	}
-	return now
 }
 
 // ObserveAddress records that an address is, or is no longer, on the device.

@@ -9,45 +9,6 @@ import (
 	"kube-ipvs-proxy/internal/service"
 )
 
-// ensureFoundation makes device, sets and rules be there, and returns what had to be repaired. A failure is reported and
-// repeated; it does not keep IPVS from being programmed.
-func (r *Reconciler) ensureFoundation(ctx context.Context) []string {
-	repaired, err := r.kernel.EnsureFoundation(ctx, r.foundation())
-	r.loop.status.foundation.done(r.options.Clock.Now(), err)
-	r.observer.StepDone(StepFoundation, err)
-	if len(repaired) > 0 && r.loop.status.adopted {
-		// A set that was made anew is empty, and a new device has no addresses: read what there is.
-		r.loop.status.snapshot.request(r.options.Clock.Now())
-	}
-	return repaired
-}
-
-// adoptSnapshot reads the kernel, and has the next round look at everything in it and everything desired. When the read
-// fails, nothing changes: a failed read is not an empty world.
-func (r *Reconciler) adoptSnapshot(ctx context.Context, repaired []string) {
-	started, status := r.options.Clock.Now(), &r.loop.status
-	snapshot, err := r.kernel.Snapshot(ctx)
-	now := r.options.Clock.Now()
-	status.snapshot.done(now, err)
-	r.observer.StepDone(StepSnapshot, err)
-	if err != nil {
-		return
-	}
-	drifted := r.loop.planner.Adopt(snapshot.Objects)
-	r.loop.pending.Merge(drifted)
-	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
-	r.loop.pending.Merge(r.loop.planner.Keys())
-	r.loop.pending.Merge(r.loop.ledger.All())
-	status.audit = now.Add(r.options.AuditPeriod)
-	report := Audit{At: now, Duration: now.Sub(started), Repaired: repaired, Drifted: drifted.Len()}
-	if !status.adopted {
-		report.Drifted = 0 // at the start everything is new to us
-		status.adopted = true
-		status.drain.at(now.Add(drainPeriod))
-	}
-	r.observer.Audited(report)
-}
-
 // readAddresses learns the node's own addresses. When the read fails, those known before go on to be used.
 func (r *Reconciler) readAddresses(ctx context.Context) {
 	found, err := r.kernel.NodeAddresses(ctx)

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"maps"
 	"net/netip"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"kube-ipvs-proxy/internal/ledger"
 	"kube-ipvs-proxy/internal/plan"
 	"kube-ipvs-proxy/internal/service"
-	"kube-ipvs-proxy/internal/translate"
 )
 
 // Reconciler keeps one kernel equal to what its sources say. Create it with New, add sources, then Run it once.
@@ -22,6 +20,7 @@ type Reconciler struct {
 	inbox    *inbox
 	wake     chan struct{}
 	loop     loop
+	survey   survey
 }
 
 // loop is the state that only Run's goroutine touches.
@@ -54,7 +53,8 @@ type status struct {
 
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
-	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1)}
+	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1),
+		survey: survey{outcome: make(chan func())}}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
 		facts:     service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
@@ -102,8 +102,13 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-timer.C():
 		case event, ok := <-r.loop.events:
 			r.hear(event, ok)
+		case finish := <-r.survey.outcome:
+			finish()
 		}
 		timer.Stop()
+	}
+	if r.survey.running {
+		<-r.survey.outcome // of no use any more, but the kernel is in use until then
 	}
 }
 
@@ -143,9 +148,13 @@ func (r *Reconciler) observe(event dataplane.Event) {
 	case dataplane.BoundAddressAdded, dataplane.BoundAddressRemoved:
 		l.planner.ObserveAddress(event.Addr, event.Kind == dataplane.BoundAddressAdded)
 		l.pending.Addresses[event.Addr] = struct{}{}
+		r.survey.touch(dataplane.Address{Addr: event.Addr})
 	case dataplane.DeviceRemoved:
 		l.planner.ObserveDeviceGone()
-		maps.Copy(l.pending.Addresses, l.ledger.All().Addresses)
+		for addr := range l.ledger.All().Addresses {
+			l.pending.Addresses[addr] = struct{}{}
+			r.survey.touch(dataplane.Address{Addr: addr})
+		}
 		l.status.foundation.request(now)
 	case dataplane.NodeAddressesChanged:
 		l.status.addresses.request(now)
@@ -179,20 +188,14 @@ func (r *Reconciler) prepare(ctx context.Context) {
 		status.snapshot.request(clock.Now())
 		status.audit = clock.Now().Add(r.options.AuditPeriod)
 	}
-	if status.subscription.isDue(clock.Now()) {
+	if status.subscription.begin(clock.Now()) {
 		r.subscribe(ctx)
 	}
-	var repaired []string
-	if status.foundation.isDue(clock.Now()) {
-		repaired = r.ensureFoundation(ctx)
-	}
-	if status.addresses.isDue(clock.Now()) {
+	r.startSurvey(ctx)
+	if status.addresses.begin(clock.Now()) {
 		r.readAddresses(ctx)
 	}
-	if status.snapshot.isDue(clock.Now()) {
-		r.adoptSnapshot(ctx, repaired)
-	}
-	if status.drain.isDue(clock.Now()) {
+	if status.drain.begin(clock.Now()) {
 		r.countDrains(ctx)
 	}
 }
@@ -201,7 +204,11 @@ func (r *Reconciler) prepare(ctx context.Context) {
 func (r *Reconciler) untilNext() time.Duration {
 	s := &r.loop.status
 	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
-	for _, step := range []*step{&s.subscription, &s.foundation, &s.snapshot, &s.addresses, &s.drain} {
+	steps := []*step{&s.subscription, &s.addresses, &s.drain}
+	if !r.survey.running { // else its end is what they wait for
+		steps = append(steps, &s.foundation, &s.snapshot)
+	}
+	for _, step := range steps {
 		if step.waiting && step.due.Before(next) {
 			next = step.due
 		}
@@ -213,17 +220,4 @@ func (r *Reconciler) untilNext() time.Duration {
 		next = at
 	}
 	return max(next.Sub(r.options.Clock.Now()), 0)
-}
-
-// foundation describes the static part of the data plane.
-func (r *Reconciler) foundation() kernel.Foundation {
-	f := kernel.Foundation{Sets: translate.Sets(r.options.Families)}
-	options := r.options.Service
-	if options.Masquerade.Local.NodeCIDRs {
-		options.Masquerade.Local.CIDRs = r.loop.facts.Node.PodCIDRs
-	}
-	for _, family := range r.options.Families {
-		f.Rulesets = append(f.Rulesets, translate.Rules(family, options))
-	}
-	return f
 }

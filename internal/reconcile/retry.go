@@ -80,20 +80,27 @@ type step struct {
 
 // request makes the step due at once, unless it is backing off after a failure.
 func (s *step) request(now time.Time) {
-	if s.failures == 0 {
-		s.due, s.waiting = now, true
+	if s.failures == 0 || !s.waiting {
+		s.at(now)
 	}
 }
 
 // at makes the step due at the given time.
 func (s *step) at(due time.Time) { s.due, s.waiting = due, true }
 
-func (s *step) isDue(now time.Time) bool { return s.waiting && !s.due.After(now) }
+// begin reports whether the step is due, and if so takes it for begun: a request from now on asks for another time.
+func (s *step) begin(now time.Time) bool {
+	if !s.waiting || s.due.After(now) {
+		return false
+	}
+	s.waiting = false
+	return true
+}
 
 // done records the outcome and schedules a repetition after a failure.
 func (s *step) done(now time.Time, err error) {
 	if err == nil {
-		s.failures, s.waiting = 0, false
+		s.failures = 0
 		return
 	}
 	s.failures++

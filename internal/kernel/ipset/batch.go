@@ -15,19 +15,13 @@ import (
 // answers fit into the socket's receive buffer even where it could not be enlarged.
 const batchSize = 128
 
-// Apply carries out operations on entries in order and returns one result for each, nil for success.
-//
-// Add and Edit make the entry exist with exactly its mark; they fail with ErrNotExist when the set is missing. Delete
-// succeeds when the entry or its set is missing. An operation that fails does not keep the others from being tried. When
-// the context ends, the rest fails with its error.
-//
-// A set that is full is grown, with a warning (see WithWarnings); ErrSetFull is returned only when that failed.
-func (d *Driver) Apply(ctx context.Context, operations []dataplane.Operation) []error {
+// apply is Driver.Apply.
+func (c *conn) apply(ctx context.Context, operations []dataplane.Operation) []error {
 	results := make([]error, len(operations))
-	d.run(ctx, operations, indices(len(operations)), results)
+	c.run(ctx, operations, indices(len(operations)), results)
 	hopeless := map[string]bool{}
 	for range attempts { // another writer may fill a set while it grows
-		if !d.growFull(ctx, operations, results, hopeless) {
+		if !c.growFull(ctx, operations, results, hopeless) {
 			break
 		}
 	}
@@ -43,10 +37,10 @@ func indices(n int) []int {
 }
 
 // run carries out the operations at the given indices.
-func (d *Driver) run(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
+func (c *conn) run(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
 	for len(todo) > 0 {
 		n := min(len(todo), batchSize)
-		d.runBatch(ctx, operations, todo[:n], results)
+		c.runBatch(ctx, operations, todo[:n], results)
 		todo = todo[n:]
 	}
 }
@@ -64,17 +58,17 @@ type request struct {
 	done    bool // it has its result
 }
 
-func (d *Driver) runBatch(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
+func (c *conn) runBatch(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
 	requests := make([]request, 0, len(todo))
 	for _, i := range todo {
-		r, err := d.prepare(ctx, operations[i])
+		r, err := c.prepare(ctx, operations[i])
 		results[i] = err
 		if err == nil && r.command != 0 {
 			r.index = i
 			requests = append(requests, r)
 		}
 	}
-	err := d.try(ctx, func() error { return d.exchangeBatch(requests, results) })
+	err := c.try(ctx, func() error { return c.exchangeBatch(requests, results) })
 	for _, r := range requests {
 		if !r.done {
 			results[r.index] = forAction(err, actionOf(operations[r.index]))
@@ -83,7 +77,7 @@ func (d *Driver) runBatch(ctx context.Context, operations []dataplane.Operation,
 }
 
 // prepare checks an operation. Command 0 says that nothing has to be done.
-func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (request, error) {
+func (c *conn) prepare(ctx context.Context, operation dataplane.Operation) (request, error) {
 	entry, ok := operation.Object.(dataplane.Entry)
 	if !ok {
 		return request{}, invalid("%s: not an entry of a set", actionOf(operation))
@@ -96,7 +90,7 @@ func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (re
 	default:
 		return request{}, invalid("%s: unknown verb", actionOf(operation))
 	}
-	t, err := d.typeOf(ctx, entry.Set)
+	t, err := c.typeOf(ctx, entry.Set)
 	if command == cmdDelete && errors.Is(err, dataplane.ErrNotExist) {
 		return request{}, nil
 	}
@@ -110,14 +104,14 @@ func (d *Driver) prepare(ctx context.Context, operation dataplane.Operation) (re
 }
 
 // typeOf returns the type of a set, asking the kernel the first time.
-func (d *Driver) typeOf(ctx context.Context, name string) (dataplane.SetType, error) {
-	if t := d.types[name]; t != 0 {
+func (c *conn) typeOf(ctx context.Context, name string) (dataplane.SetType, error) {
+	if t := c.types[name]; t != 0 {
 		return t, nil
 	}
 	if err := checkName(name); err != nil {
 		return 0, err
 	}
-	h, err := d.header(ctx, name)
+	h, err := c.header(ctx, name)
 	if err == nil && h.set.Type == 0 {
 		err = fmt.Errorf("ipset: %w: set %s is of type %s, which is not one of the proxy's", dataplane.ErrConflict, name, h)
 	}
@@ -125,18 +119,18 @@ func (d *Driver) typeOf(ctx context.Context, name string) (dataplane.SetType, er
 }
 
 // exchangeBatch sends the requests that are not done yet and waits for an answer to each.
-func (d *Driver) exchangeBatch(requests []request, results []error) error {
+func (c *conn) exchangeBatch(requests []request, results []error) error {
 	var sent []*request
-	first := d.socket.seq + 1
-	d.encoder.b = d.encoder.b[:0]
+	first := c.socket.seq + 1
+	c.encoder.b = c.encoder.b[:0]
 	for i := range requests {
 		r := &requests[i]
 		if r.done {
 			continue
 		}
 		// Without NLM_F_EXCL an entry that exists is overwritten, and one that does not is no error when deleted.
-		d.encoder.message(r.command, unix.NLM_F_REQUEST|unix.NLM_F_ACK, d.socket.nextSeq(), func(e *encoder) {
-			e.uint8(attrProtocol, d.version)
+		c.encoder.message(r.command, unix.NLM_F_REQUEST|unix.NLM_F_ACK, c.socket.nextSeq(), func(e *encoder) {
+			e.uint8(attrProtocol, c.version)
 			encodeEntry(e, r.entry)
 		})
 		sent = append(sent, r)
@@ -144,16 +138,16 @@ func (d *Driver) exchangeBatch(requests []request, results []error) error {
 	if len(sent) == 0 {
 		return nil
 	}
-	if err := d.socket.send(d.encoder.b); err != nil {
+	if err := c.socket.send(c.encoder.b); err != nil {
 		return err
 	}
-	return d.collect(sent, first, results)
+	return c.collect(sent, first, results)
 }
 
 // collect reads answers until every request has one. The first request has the sequence number first.
-func (d *Driver) collect(sent []*request, first uint32, results []error) error {
+func (c *conn) collect(sent []*request, first uint32, results []error) error {
 	for open := len(sent); open > 0; {
-		datagram, err := d.socket.receive()
+		datagram, err := c.socket.receive()
 		if err != nil {
 			return err
 		}
@@ -169,7 +163,7 @@ func (d *Driver) collect(sent []*request, first uint32, results []error) error {
 			r := sent[at]
 			r.done = true
 			open--
-			results[r.index] = d.judge(*r, code)
+			results[r.index] = c.judge(*r, code)
 			if code == int(unix.EPERM) { // a missing capability is reported once for everything that was sent
 				return results[r.index]
 			}
@@ -183,7 +177,7 @@ func (d *Driver) collect(sent []*request, first uint32, results []error) error {
 }
 
 // judge turns the kernel's answer into the operation's result.
-func (d *Driver) judge(r request, code int) error {
+func (c *conn) judge(r request, code int) error {
 	if r.command == cmdDelete && code == int(unix.ENOENT) {
 		code = 0
 	}
@@ -194,16 +188,16 @@ func (d *Driver) judge(r request, code int) error {
 	if r.command == cmdDelete {
 		verb = dataplane.Delete
 	}
-	err := refusal(r.command, code, !r.entry.Addr.IsValid(), actionOf(dataplane.Operation{Verb: verb, Object: r.entry}))
+	err := refusal(code, !r.entry.Addr.IsValid(), actionOf(dataplane.Operation{Verb: verb, Object: r.entry}))
 	if !errors.Is(err, dataplane.ErrSetFull) && !errors.Is(err, dataplane.ErrPermission) {
-		delete(d.types, r.entry.Set) // perhaps it is another set by now
+		delete(c.types, r.entry.Set) // perhaps it is another set by now
 	}
 	return err
 }
 
 // growFull grows each set for which an operation failed with ErrSetFull, and does again what had to do with that set from
 // there on: an entry that could not be added may have been deleted later in the same batch. It reports whether any set grew.
-func (d *Driver) growFull(ctx context.Context, operations []dataplane.Operation, results []error, hopeless map[string]bool) bool {
+func (c *conn) growFull(ctx context.Context, operations []dataplane.Operation, results []error, hopeless map[string]bool) bool {
 	redo := map[string][]int{}
 	var names []string
 	for i, operation := range operations {
@@ -222,7 +216,7 @@ func (d *Driver) growFull(ctx context.Context, operations []dataplane.Operation,
 	}
 	grown := false
 	for _, name := range names {
-		if err := d.growBy(ctx, name, len(redo[name])); err != nil {
+		if err := c.growBy(ctx, name, len(redo[name])); err != nil {
 			hopeless[name] = true
 			for _, i := range redo[name] {
 				if errors.Is(results[i], dataplane.ErrSetFull) {
@@ -232,14 +226,14 @@ func (d *Driver) growFull(ctx context.Context, operations []dataplane.Operation,
 			continue
 		}
 		grown = true
-		d.run(ctx, operations, redo[name], results)
+		c.run(ctx, operations, redo[name], results)
 	}
 	return grown
 }
 
 // growBy doubles a set's capacity until it has room for so many more entries.
-func (d *Driver) growBy(ctx context.Context, name string, more int) error {
-	have, err := d.header(ctx, name)
+func (c *conn) growBy(ctx context.Context, name string, more int) error {
+	have, err := c.header(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -254,5 +248,5 @@ func (d *Driver) growBy(ctx context.Context, name string, more int) error {
 		return fmt.Errorf("ipset: set %s holds %d entries, the most it is grown to: %w", name, have.set.MaxElem, dataplane.ErrSetFull)
 	}
 	wanted.MaxElem = uint32(limit)
-	return d.Grow(ctx, wanted)
+	return c.grow(ctx, wanted)
 }

@@ -3,21 +3,16 @@ package ipset
 import (
 	"context"
 	"errors"
-	"fmt"
-
-	"golang.org/x/sys/unix"
+	"sync"
 
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// Driver talks to the ipset subsystem of one network namespace. Its methods may be called by one goroutine at a time.
+// Driver talks to the ipset subsystem of one network namespace. Its methods may be called from several goroutines, one
+// works at a time.
 type Driver struct {
-	socket  *socket // nil after it failed and could not be opened anew
-	cookie  uint64  // of the network namespace
-	version uint8
-	types   map[string]dataplane.SetType // of sets seen so far: entries are checked against it
-	warn    func(string)
-	encoder encoder
+	mu   sync.Mutex
+	conn conn
 }
 
 // Option changes how a driver is opened.
@@ -26,185 +21,85 @@ type Option func(*Driver)
 // WithWarnings has warn called, from within the driver's methods, with what an operator should know although the
 // operation succeeded: a set outgrew its capacity, or a temporary set was left behind.
 func WithWarnings(warn func(message string)) Option {
-	return func(d *Driver) { d.warn = warn }
+	return func(d *Driver) { d.conn.warn = warn }
 }
 
 // Open opens a socket in the network namespace of the calling thread and agrees on a protocol version. It fails with
 // ErrUnavailable when the kernel has no ipset, and with ErrPermission without CAP_NET_ADMIN.
 func Open(options ...Option) (*Driver, error) {
-	d := &Driver{version: protocolMin, types: map[string]dataplane.SetType{}, warn: func(string) {}}
+	d := &Driver{conn: conn{version: protocolMin, types: map[string]dataplane.SetType{}, warn: func(string) {}}}
 	for _, option := range options {
 		option(d)
 	}
-	if err := d.negotiate(); err != nil {
+	if err := d.conn.negotiate(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-func (d *Driver) negotiate() error {
-	const action = "agree on a protocol version"
-	attributes, err := d.call(context.Background(), cmdProtocol, unix.NLM_F_REQUEST, action, func(*encoder) {})
-	if err != nil {
-		return openError(err)
-	}
-	newest, oldest, err := decodeRange(attributes, attrProtocol, attrProtocolMin)
-	if err != nil {
-		return fmt.Errorf("ipset: %s: %w", action, err)
-	}
-	d.version, err = chooseVersion(newest, oldest)
-	return err
-}
-
-// openError says what to do when even the first request fails. The kernel answers EINVAL when ip_set is neither built in
-// nor loaded and could not be loaded.
-func openError(err error) error {
-	for _, missing := range []unix.Errno{unix.EINVAL, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP} {
-		if errors.Is(err, missing) {
-			return fmt.Errorf("ipset: %w: load module ip_set on the node (modprobe ip_set): %w", dataplane.ErrUnavailable, missing)
-		}
-	}
-	return err
-}
-
-// chooseVersion returns the oldest version that both sides speak: all do what is needed here.
-func chooseVersion(newest, oldest uint8) (uint8, error) {
-	version := max(oldest, protocolMin)
-	if version > min(newest, protocolMax) {
-		return 0, fmt.Errorf("ipset: %w: the kernel speaks protocol versions %d to %d, this program %d to %d",
-			dataplane.ErrUnavailable, oldest, newest, protocolMin, protocolMax)
-	}
-	return version, nil
-}
-
 // Close releases the socket. Sets stay as they are.
 func (d *Driver) Close() error {
-	if d.socket == nil {
-		return nil
-	}
-	s := d.socket
-	d.socket = nil
-	if err := s.close(); err != nil {
-		return fmt.Errorf("ipset: close the socket: %w", err)
-	}
-	return nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.close()
 }
 
-// connect opens the socket if there is none.
-func (d *Driver) connect() error {
-	if d.socket != nil {
-		return nil
-	}
-	s, err := dial()
-	if err != nil {
-		return fmt.Errorf("ipset: %w", err)
-	}
-	if d.cookie != 0 && s.cookie != d.cookie {
-		return errors.Join(fmt.Errorf("ipset: %w: the socket was lost, and the thread is in another network namespace now",
-			dataplane.ErrUnavailable), s.close())
-	}
-	d.socket, d.cookie = s, s.cookie
-	return nil
+// Ensure makes the sets exist with at least the wanted parameters, and returns a line for each set that it created or
+// replaced. Entries are kept. Of parameters, hashsize is left as it is, because it grows with the set, and a larger
+// maxelem too. Every set is tried; the errors are joined. A set of another type or family in the way is a ConflictError.
+func (d *Driver) Ensure(ctx context.Context, sets []dataplane.Set) (repaired []string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.ensure(ctx, sets)
 }
 
-// attempts is how often an idempotent request is sent when the socket fails.
-const attempts = 3
-
-// try runs an idempotent exchange with a working socket, and again with a new one when the socket fails.
-func (d *Driver) try(ctx context.Context, exchange func() error) error {
-	var failed *lostError
-	for n := 1; ; n++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := d.connect(); err != nil {
-			return err
-		}
-		err := exchange()
-		if !errors.As(err, &failed) {
-			return err
-		}
-		if closed := d.Close(); n == attempts {
-			return errors.Join(err, closed)
-		}
-	}
+// Replace destroys a set that Ensure reported as a ConflictError, with its entries, and creates the wanted one. It fails
+// with EBUSY while a rule refers to the set.
+func (d *Driver) Replace(ctx context.Context, set dataplane.Set) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.replace(ctx, set)
 }
 
-// call sends one request and returns the attributes of its answer, none for an acknowledgement.
-func (d *Driver) call(ctx context.Context, command uint8, flags uint16, action string, body func(*encoder)) ([]byte, error) {
-	var attributes []byte
-	err := d.try(ctx, func() (err error) {
-		attributes, err = d.callOnce(command, flags, action, body)
-		return err
-	})
-	return attributes, inAction(err, action)
+// Destroy removes a set and its entries; a set that is not there is fine. It fails with EBUSY while a rule, another set
+// or a reader refers to it.
+func (d *Driver) Destroy(ctx context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.destroy(ctx, name)
 }
 
-// forAction says what was tried with an error that came for something else in the same batch, or for the whole of it.
-func forAction(err error, action string) error {
-	var refused *Error
-	if errors.As(err, &refused) {
-		own := *refused
-		own.Action = action
-		return &own
-	}
-	return inAction(err, action)
+// Apply carries out operations on entries in order and returns one result for each, nil for success.
+//
+// Add and Edit make the entry exist with exactly its mark; they fail with ErrNotExist when the set is missing. Delete
+// succeeds when the entry or its set is missing. An operation that fails does not keep the others from being tried. When
+// the context ends, the rest fails with its error.
+//
+// A set that is full is grown, with a warning (see WithWarnings); ErrSetFull is returned only when that failed.
+func (d *Driver) Apply(ctx context.Context, operations []dataplane.Operation) []error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.apply(ctx, operations)
 }
 
-// inAction adds what was tried to an error that does not say so.
-func inAction(err error, action string) error {
-	var refused *Error
-	if err == nil || errors.As(err, &refused) {
-		return err
-	}
-	return fmt.Errorf("ipset: %s: %w", action, err)
-}
-
-func (d *Driver) callOnce(command uint8, flags uint16, action string, body func(*encoder)) ([]byte, error) {
-	var out []byte
-	err := d.exchange(command, flags, action, body, func(r reply) (bool, error) {
-		if r.kind == unix.NLMSG_ERROR {
-			return true, nil
-		}
-		attributes, err := r.attributes()
-		out = append(out, attributes...)
-		return true, err
-	})
-	return out, err
-}
-
-// exchange sends one request and hands its answers to visit until that says it was the last. Refusals end it.
-func (d *Driver) exchange(command uint8, flags uint16, action string, body func(*encoder), visit func(reply) (bool, error)) error {
-	seq := d.socket.nextSeq()
-	d.encoder.b = d.encoder.b[:0]
-	d.encoder.message(command, flags, seq, func(e *encoder) {
-		e.uint8(attrProtocol, d.version)
-		body(e)
-	})
-	if err := d.socket.send(d.encoder.b); err != nil {
-		return err
-	}
-	for done := false; !done; {
-		datagram, err := d.socket.receive()
+// Entries returns the entries of the named sets, set by set, in no particular order. It returns all of them or an error:
+// ErrNotExist when a set is missing, ErrConflict when it is of a type that is not in package dataplane. See ForeignMark
+// for entries that the vocabulary cannot express. Between two sets, other methods get their turn.
+func (d *Driver) Entries(ctx context.Context, names []string) ([]dataplane.Entry, error) {
+	var all []dataplane.Entry
+	for _, name := range names {
+		entries, err := d.entriesOf(ctx, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		err = eachReply(datagram, func(r reply) (err error) {
-			if r.seq != seq || done {
-				return nil // belongs to a request that was given up
-			}
-			if r.kind == unix.NLMSG_ERROR || r.kind == unix.NLMSG_DONE {
-				code, err := r.code()
-				if err != nil || code != 0 {
-					return errors.Join(err, refusal(command, code, false, action))
-				}
-			}
-			done, err = visit(r)
-			return err
-		})
-		if err != nil {
-			return err
-		}
+		all = append(all, entries...)
 	}
-	return nil
+	return all, nil
+}
+
+func (d *Driver) entriesOf(ctx context.Context, set string) ([]dataplane.Entry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, entries, err := d.conn.contents(ctx, set)
+	return entries, err
 }

@@ -10,11 +10,9 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// Ensure makes the sets exist with at least the wanted parameters, and returns a line for each set that it created or
-// replaced. Entries are kept. Of parameters, hashsize is left as it is, because it grows with the set, and a larger
-// maxelem too. Every set is tried; the errors are joined. A set of another type or family in the way is a ConflictError.
-func (d *Driver) Ensure(ctx context.Context, sets []dataplane.Set) (repaired []string, err error) {
-	present, err := d.headers(ctx)
+// ensure is Driver.Ensure.
+func (c *conn) ensure(ctx context.Context, sets []dataplane.Set) (repaired []string, err error) {
+	present, err := c.headers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +21,7 @@ func (d *Driver) Ensure(ctx context.Context, sets []dataplane.Set) (repaired []s
 		if err := ctx.Err(); err != nil {
 			return repaired, errors.Join(append(failures, fmt.Errorf("ipset: ensure set %s: %w", set.Name, err))...)
 		}
-		lines, err := d.ensure(ctx, set, present)
+		lines, err := c.ensureOne(ctx, set, present)
 		repaired = append(repaired, lines...)
 		if err != nil {
 			failures = append(failures, err)
@@ -32,13 +30,13 @@ func (d *Driver) Ensure(ctx context.Context, sets []dataplane.Set) (repaired []s
 	return repaired, errors.Join(failures...)
 }
 
-func (d *Driver) ensure(ctx context.Context, set dataplane.Set, present map[string]header) (repaired []string, err error) {
+func (c *conn) ensureOne(ctx context.Context, set dataplane.Set, present map[string]header) (repaired []string, err error) {
 	if err := checkSet(set); err != nil {
 		return nil, err
 	}
 	temporary := TemporaryName(set.Name)
 	if _, left := present[temporary]; left {
-		if err := d.Destroy(ctx, temporary); err != nil {
+		if err := c.destroy(ctx, temporary); err != nil {
 			return nil, err
 		}
 		repaired = append(repaired, fmt.Sprintf("destroyed set %s, left behind when %s was being replaced", temporary, set.Name))
@@ -46,7 +44,7 @@ func (d *Driver) ensure(ctx context.Context, set dataplane.Set, present map[stri
 	have, exists := present[set.Name]
 	switch {
 	case !exists:
-		if err := d.create(ctx, set, 0); err != nil {
+		if err := c.create(ctx, set, 0); err != nil {
 			return repaired, err
 		}
 		return append(repaired, "created set: "+set.String()), nil
@@ -58,7 +56,7 @@ func (d *Driver) ensure(ctx context.Context, set dataplane.Set, present map[stri
 		return repaired, nil
 	}
 	set.MaxElem = max(set.MaxElem, have.set.MaxElem)
-	kept, err := d.migrate(ctx, set)
+	kept, err := c.migrate(ctx, set)
 	if err != nil {
 		return repaired, fmt.Errorf("%s: %w", fault, err)
 	}
@@ -89,86 +87,73 @@ func difference(have header, want dataplane.Set) string {
 	return ""
 }
 
-// Replace destroys a set that Ensure reported as a ConflictError, with its entries, and creates the wanted one. It fails
-// with EBUSY while a rule refers to the set.
-func (d *Driver) Replace(ctx context.Context, set dataplane.Set) error {
+// replace is Driver.Replace.
+func (c *conn) replace(ctx context.Context, set dataplane.Set) error {
 	if err := checkSet(set); err != nil {
 		return err
 	}
-	if err := d.Destroy(ctx, set.Name); err != nil {
+	if err := c.destroy(ctx, set.Name); err != nil {
 		return err
 	}
-	return d.create(ctx, set, unix.NLM_F_EXCL)
+	return c.create(ctx, set, unix.NLM_F_EXCL)
 }
 
-// Destroy removes a set and its entries; a set that is not there is fine. It fails with EBUSY while a rule, another set
-// or a reader refers to it.
-func (d *Driver) Destroy(ctx context.Context, name string) error {
+// destroy is Driver.Destroy.
+func (c *conn) destroy(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	_, err := d.call(ctx, cmdDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, "destroy set "+name, func(e *encoder) {
+	_, err := c.call(ctx, cmdDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, "destroy set "+name, func(e *encoder) {
 		e.text(attrSetName, name)
 	})
 	if errors.Is(err, dataplane.ErrNotExist) {
 		err = nil
 	}
 	if err == nil {
-		delete(d.types, name)
+		delete(c.types, name)
 	}
 	return err
 }
 
-// Swap exchanges the contents and parameters of two sets of one type and family; rules go on referring to the names. A
-// missing set is ErrNotExist, another type ErrConflict.
-func (d *Driver) Swap(ctx context.Context, a, b string) error {
-	return d.twoNames(ctx, cmdSwap, "swap sets", a, b)
-}
-
-// Rename gives a set that nothing refers to a new name. A missing set is ErrNotExist, a taken name ErrConflict, a
-// reference EBUSY.
-func (d *Driver) Rename(ctx context.Context, from, to string) error {
-	return d.twoNames(ctx, cmdRename, "rename set", from, to)
-}
-
-// twoNames sends a command that must not be repeated when its answer is lost.
-func (d *Driver) twoNames(ctx context.Context, command uint8, verb, a, b string) error {
-	if err := errors.Join(checkName(a), checkName(b), ctx.Err(), d.connect()); err != nil {
+// swap exchanges the contents and parameters of two sets of one type and family; rules go on referring to the names. A
+// missing set is ErrNotExist, another type ErrConflict. It is not repeated when its answer is lost.
+func (c *conn) swap(ctx context.Context, a, b string) error {
+	if err := errors.Join(checkName(a), checkName(b), ctx.Err(), c.connect()); err != nil {
 		return err
 	}
-	delete(d.types, a)
-	delete(d.types, b)
-	action := fmt.Sprintf("%s %s and %s", verb, a, b)
-	_, err := d.callOnce(command, unix.NLM_F_REQUEST|unix.NLM_F_ACK, action, func(e *encoder) {
+	delete(c.types, a)
+	delete(c.types, b)
+	action := fmt.Sprintf("swap sets %s and %s", a, b)
+	_, err := c.callOnce(cmdSwap, unix.NLM_F_REQUEST|unix.NLM_F_ACK, action, func(e *encoder) {
 		e.text(attrSetName, a)
 		e.text(attrSetName2, b)
 	})
 	var failed *lostError
 	if errors.As(err, &failed) {
-		err = errors.Join(err, d.Close())
+		err = errors.Join(err, c.close())
 	}
 	return inAction(err, action)
 }
 
 // create makes a set. Without NLM_F_EXCL a set of the same name and parameters is fine.
-func (d *Driver) create(ctx context.Context, set dataplane.Set, flags uint16) error {
-	revision, err := d.revision(ctx, set)
+func (c *conn) create(ctx context.Context, set dataplane.Set, flags uint16) error {
+	revision, err := c.revision(ctx, set)
 	if err != nil {
 		return err
 	}
 	flags |= unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_CREATE
-	_, err = d.call(ctx, cmdCreate, flags, set.String(), func(e *encoder) { encodeSet(e, set, revision) })
+	_, err = c.call(ctx, cmdCreate, flags, set.String(), func(e *encoder) { encodeSet(e, set, revision) })
 	if err == nil {
-		d.types[set.Name] = set.Type
+		c.types[set.Name] = set.Type
 	}
 	return err
 }
 
 // revision returns the revision of the set's type to use: the one this package was written for, or the nearest the kernel has.
-func (d *Driver) revision(ctx context.Context, set dataplane.Set) (uint8, error) {
+func (c *conn) revision(ctx context.Context, set dataplane.Set) (uint8, error) {
 	facts, _ := factsOf(set.Type)
 	action := fmt.Sprintf("create %s: look up set type %s", set.Name, set.Type)
-	attributes, err := d.call(ctx, cmdType, unix.NLM_F_REQUEST, action, func(e *encoder) {
+	attributes, err := c.call(ctx, cmdType, unix.NLM_F_REQUEST, action, func(e *encoder) {
 		e.text(attrTypeName, set.Type.String())
 		e.uint8(attrFamily, familyNumber(set))
 	})

@@ -22,7 +22,6 @@ const (
 	codeExist           = 4103
 	codeInvalidCIDR     = 4104
 	codeInvalidFamily   = 4106
-	codeReferenced      = 4108
 	codeIPv4            = 4109
 	codeIPv6            = 4110
 	codeSKBInfo         = 4114
@@ -62,7 +61,7 @@ func (e *Error) Unwrap() []error {
 		wrapped = append(wrapped, e.reason.kind)
 	}
 	switch {
-	case e.Code == codeBusy || e.Code == codeReferenced:
+	case e.Code == codeBusy:
 		wrapped = append(wrapped, unix.EBUSY)
 	case e.Code < codePrivate:
 		wrapped = append(wrapped, unix.Errno(e.Code))
@@ -71,26 +70,26 @@ func (e *Error) Unwrap() []error {
 }
 
 // refusal turns a code into an error; code 0 is success.
-func refusal(command uint8, code int, bitmap bool, action string) error {
+func refusal(code int, bitmap bool, action string) error {
 	if code == 0 {
 		return nil
 	}
-	return &Error{Action: action, Code: code, reason: explain(command, code, bitmap)}
+	return &Error{Action: action, Code: code, reason: explain(code, bitmap)}
 }
 
-func explain(command uint8, code int, bitmap bool) reason {
+func explain(code int, bitmap bool) reason {
 	switch {
 	case code >= codeTypeSpecific && bitmap:
 		return explainBitmap(code)
 	case code >= codeTypeSpecific:
 		return explainHash(code)
 	case code >= codePrivate:
-		return explainPrivate(command, code)
+		return explainPrivate(code)
 	}
-	return explainErrno(command, unix.Errno(code))
+	return explainErrno(unix.Errno(code))
 }
 
-func explainErrno(command uint8, errno unix.Errno) reason {
+func explainErrno(errno unix.Errno) reason {
 	switch errno {
 	case unix.ENOENT:
 		return reason{"the set does not exist", dataplane.ErrNotExist}
@@ -108,7 +107,7 @@ func explainErrno(command uint8, errno unix.Errno) reason {
 	return reason{errno.Error(), nil}
 }
 
-func explainPrivate(command uint8, code int) reason {
+func explainPrivate(code int) reason {
 	switch code {
 	case codeProtocol:
 		return reason{"the message does not fit the type of the set", dataplane.ErrInvalid}
@@ -116,13 +115,10 @@ func explainPrivate(command uint8, code int) reason {
 		return reason{"the kernel has no such set type or revision", dataplane.ErrUnavailable}
 	case codeMaxSets:
 		return reason{"the kernel holds as many sets as it can", nil}
-	case codeBusy, codeReferenced:
+	case codeBusy:
 		return reason{"the set is in use by a rule or another set: remove that reference first", nil}
 	case codeExistSetName2:
-		if command == cmdSwap {
-			return reason{"the second set does not exist", dataplane.ErrNotExist}
-		}
-		return reason{"a set of the new name exists", dataplane.ErrConflict}
+		return reason{"the second set does not exist", dataplane.ErrNotExist}
 	case codeTypeMismatch:
 		return reason{"the two sets are of different types or families", dataplane.ErrConflict}
 	case codeExist:

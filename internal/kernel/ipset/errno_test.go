@@ -12,66 +12,63 @@ import (
 
 func TestCodesBecomeTypedErrors(t *testing.T) {
 	for _, c := range []struct {
-		command uint8
-		code    int
-		bitmap  bool
-		want    error
+		code   int
+		bitmap bool
+		want   error
 	}{
-		{cmdAdd, int(unix.ENOENT), false, dataplane.ErrNotExist},
-		{cmdAdd, int(unix.ENOENT), false, unix.ENOENT},
-		{cmdAdd, int(unix.EPERM), false, dataplane.ErrPermission},
-		{cmdAdd, int(unix.EINVAL), false, dataplane.ErrInvalid},
-		{cmdCreate, int(unix.EEXIST), false, dataplane.ErrConflict},
-		{cmdCreate, int(unix.EOPNOTSUPP), false, dataplane.ErrUnavailable},
-		{cmdSwap, int(unix.EBUSY), false, unix.EBUSY},
-		{cmdAdd, int(unix.ENOMEM), false, unix.ENOMEM},
-		{cmdAdd, codeProtocol, false, dataplane.ErrInvalid},
-		{cmdCreate, codeFindType, false, dataplane.ErrUnavailable},
-		{cmdDestroy, codeBusy, false, unix.EBUSY},
-		{cmdRename, codeReferenced, false, unix.EBUSY},
-		{cmdSwap, codeExistSetName2, false, dataplane.ErrNotExist},
-		{cmdRename, codeExistSetName2, false, dataplane.ErrConflict},
-		{cmdSwap, codeTypeMismatch, false, dataplane.ErrConflict},
-		{cmdAdd, codeInvalidCIDR, false, dataplane.ErrInvalid},
-		{cmdAdd, codeIPv4, false, dataplane.ErrInvalid},
-		{cmdAdd, codeSKBInfo, false, dataplane.ErrInvalid},
-		{cmdAdd, 4200, false, dataplane.ErrInvalid},
-		{cmdAdd, codeTypeSpecific, false, dataplane.ErrSetFull},
-		{cmdAdd, codeTypeSpecific, true, dataplane.ErrInvalid},
-		{cmdAdd, codeBitmapRangeSize, true, dataplane.ErrInvalid},
-		{cmdAdd, codeHashElem, false, dataplane.ErrInvalid},
-		{cmdAdd, codeMissingProto, false, dataplane.ErrInvalid},
-		{cmdAdd, codeHashRange, false, dataplane.ErrInvalid},
-		{cmdAdd, 4400, false, dataplane.ErrInvalid},
-		{cmdAdd, 4400, true, dataplane.ErrInvalid},
+		{int(unix.ENOENT), false, dataplane.ErrNotExist},
+		{int(unix.ENOENT), false, unix.ENOENT},
+		{int(unix.EPERM), false, dataplane.ErrPermission},
+		{int(unix.EINVAL), false, dataplane.ErrInvalid},
+		{int(unix.EEXIST), false, dataplane.ErrConflict},
+		{int(unix.EOPNOTSUPP), false, dataplane.ErrUnavailable},
+		{int(unix.EBUSY), false, unix.EBUSY},
+		{int(unix.ENOMEM), false, unix.ENOMEM},
+		{codeProtocol, false, dataplane.ErrInvalid},
+		{codeFindType, false, dataplane.ErrUnavailable},
+		{codeBusy, false, unix.EBUSY},
+		{codeExistSetName2, false, dataplane.ErrNotExist},
+		{codeTypeMismatch, false, dataplane.ErrConflict},
+		{codeInvalidCIDR, false, dataplane.ErrInvalid},
+		{codeIPv4, false, dataplane.ErrInvalid},
+		{codeSKBInfo, false, dataplane.ErrInvalid},
+		{4200, false, dataplane.ErrInvalid},
+		{codeTypeSpecific, false, dataplane.ErrSetFull},
+		{codeTypeSpecific, true, dataplane.ErrInvalid},
+		{codeBitmapRangeSize, true, dataplane.ErrInvalid},
+		{codeHashElem, false, dataplane.ErrInvalid},
+		{codeMissingProto, false, dataplane.ErrInvalid},
+		{codeHashRange, false, dataplane.ErrInvalid},
+		{4400, false, dataplane.ErrInvalid},
+		{4400, true, dataplane.ErrInvalid},
 	} {
-		err := refusal(c.command, c.code, c.bitmap, "do a thing")
+		err := refusal(c.code, c.bitmap, "do a thing")
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), "do a thing") {
-			t.Errorf("command %d, code %d: %v is not %v", c.command, c.code, err, c.want)
+			t.Errorf("code %d: %v is not %v", c.code, err, c.want)
 		}
 	}
 	for _, code := range []int{codeMaxSets, codeExist} {
 		var typed *Error
-		if err := refusal(cmdCreate, code, false, "create"); !errors.As(err, &typed) || typed.Code != code {
+		if err := refusal(code, false, "create"); !errors.As(err, &typed) || typed.Code != code {
 			t.Errorf("code %d: %v", code, err)
 		}
 	}
-	if err := refusal(cmdAdd, 0, false, "add"); err != nil {
+	if err := refusal(0, false, "add"); err != nil {
 		t.Errorf("success became %v", err)
 	}
-	if errors.Is(refusal(cmdAdd, codeTypeSpecific, true, "add"), dataplane.ErrSetFull) {
+	if errors.Is(refusal(codeTypeSpecific, true, "add"), dataplane.ErrSetFull) {
 		t.Error("a port out of range passes for a full set")
 	}
 }
 
 func TestMissingSubsystemComesWithARemedy(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.EPROTONOSUPPORT} {
-		err := openError(refusal(cmdProtocol, int(errno), false, "agree"))
+		err := openError(refusal(int(errno), false, "agree"))
 		if !errors.Is(err, dataplane.ErrUnavailable) || !strings.Contains(err.Error(), "modprobe ip_set") {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}
-	if err := openError(refusal(cmdProtocol, int(unix.EPERM), false, "agree")); !errors.Is(err, dataplane.ErrPermission) {
+	if err := openError(refusal(int(unix.EPERM), false, "agree")); !errors.Is(err, dataplane.ErrPermission) {
 		t.Errorf("a missing capability became %v", err)
 	}
 }
@@ -83,7 +80,7 @@ func TestErrorsNameTheObjectAndTheRemedy(t *testing.T) {
 	}{
 		{&ConflictError{Set: "S", Found: "hash:ip family inet", Wanted: "bitmap:port"},
 			"ipset: set S exists as hash:ip family inet where bitmap:port is wanted: remove the rules that refer to it, then destroy it"},
-		{refusal(cmdAdd, codeTypeSpecific, false, "add S 10.0.0.1"), "ipset: add S 10.0.0.1: the set is full (code 4352)"},
+		{refusal(codeTypeSpecific, false, "add S 10.0.0.1"), "ipset: add S 10.0.0.1: the set is full (code 4352)"},
 		{inAction(&lostError{unix.ENOBUFS}, "list set S"), "ipset: list set S: answers of the kernel were lost: no buffer space available"},
 		{inAction(&lostError{unix.EAGAIN}, "list set S"), "ipset: list set S: the kernel did not answer"},
 		{inAction(&lostError{unix.EBADF}, "list set S"), "ipset: list set S: netlink socket failed: bad file descriptor"},

@@ -1,7 +1,6 @@
 package ipset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,25 +11,10 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// Sets returns every set of the namespace, sorted by name. A set of a type that is not in package dataplane has Type 0. HashSize is
-// the present number of buckets, which grows with the set.
-func (d *Driver) Sets(ctx context.Context) ([]dataplane.Set, error) {
-	headers, err := d.headers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	sets := make([]dataplane.Set, 0, len(headers))
-	for _, h := range headers {
-		sets = append(sets, h.set)
-	}
-	slices.SortFunc(sets, func(a, b dataplane.Set) int { return cmp.Compare(a.Name, b.Name) })
-	return sets, nil
-}
-
 // headers reads the headers of all sets, and remembers their types.
-func (d *Driver) headers(ctx context.Context) (map[string]header, error) {
+func (c *conn) headers(ctx context.Context) (map[string]header, error) {
 	var found map[string]header
-	err := d.dump(ctx, "list all sets", func() { found = map[string]header{} },
+	err := c.dump(ctx, "list all sets", func() { found = map[string]header{} },
 		func(e *encoder) { e.uint32(attrFlags, flagListHeader) },
 		func(part listed) error {
 			found[part.header.set.Name] = part.header
@@ -39,17 +23,17 @@ func (d *Driver) headers(ctx context.Context) (map[string]header, error) {
 	if err != nil {
 		return nil, err
 	}
-	clear(d.types)
+	clear(c.types)
 	for name, h := range found {
-		d.types[name] = h.set.Type
+		c.types[name] = h.set.Type
 	}
 	return found, nil
 }
 
 // header reads the header of one set. A set that is missing is ErrNotExist.
-func (d *Driver) header(ctx context.Context, name string) (header, error) {
+func (c *conn) header(ctx context.Context, name string) (header, error) {
 	var found header
-	err := d.dump(ctx, "list set "+name, func() { found = header{} }, func(e *encoder) {
+	err := c.dump(ctx, "list set "+name, func() { found = header{} }, func(e *encoder) {
 		e.text(attrSetName, name)
 		e.uint32(attrFlags, flagListHeader)
 	}, func(part listed) error {
@@ -59,34 +43,19 @@ func (d *Driver) header(ctx context.Context, name string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	d.types[name] = found.set.Type
+	c.types[name] = found.set.Type
 	return found, nil
 }
 
-// Entries returns the entries of the named sets, set by set, in no particular order. It returns all of them or an error:
-// ErrNotExist when a set is missing, ErrConflict when it is of a type that is not in package dataplane. See ForeignMark
-// for entries that the vocabulary cannot express.
-func (d *Driver) Entries(ctx context.Context, names []string) ([]dataplane.Entry, error) {
-	var all []dataplane.Entry
-	for _, name := range names {
-		_, entries, err := d.contents(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, entries...)
-	}
-	return all, nil
-}
-
 // contents reads one set whole.
-func (d *Driver) contents(ctx context.Context, name string) (header, []dataplane.Entry, error) {
+func (c *conn) contents(ctx context.Context, name string) (header, []dataplane.Entry, error) {
 	action := "list set " + name
 	if err := checkName(name); err != nil {
 		return header{}, nil, err
 	}
 	var found header
 	var entries []dataplane.Entry
-	err := d.dump(ctx, action, func() { found, entries = header{}, nil }, func(e *encoder) { e.text(attrSetName, name) },
+	err := c.dump(ctx, action, func() { found, entries = header{}, nil }, func(e *encoder) { e.text(attrSetName, name) },
 		func(part listed) (err error) {
 			if part.header.typeName != "" {
 				found = part.header
@@ -101,23 +70,23 @@ func (d *Driver) contents(ctx context.Context, name string) (header, []dataplane
 	if err != nil {
 		return header{}, nil, err
 	}
-	d.types[name] = found.set.Type
+	c.types[name] = found.set.Type
 	return found, entries, nil
 }
 
 // dump runs one cmdList. reset empties what each has filled: it is called before every attempt.
-func (d *Driver) dump(ctx context.Context, action string, reset func(), body func(*encoder), each func(listed) error) error {
-	err := d.try(ctx, func() error {
+func (c *conn) dump(ctx context.Context, action string, reset func(), body func(*encoder), each func(listed) error) error {
+	err := c.try(ctx, func() error {
 		reset()
-		return d.dumpOnce(action, body, each)
+		return c.dumpOnce(action, body, each)
 	})
 	return inAction(err, action)
 }
 
-func (d *Driver) dumpOnce(action string, body func(*encoder), each func(listed) error) error {
+func (c *conn) dumpOnce(action string, body func(*encoder), each func(listed) error) error {
 	// Kernels before 4.20 tell about a missing set only when asked for an acknowledgement.
 	const flags = unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_DUMP
-	err := d.exchange(cmdList, flags, action, body, func(r reply) (bool, error) {
+	err := c.exchange(cmdList, flags, action, body, func(r reply) (bool, error) {
 		if r.kind == unix.NLMSG_DONE {
 			return true, nil
 		}
@@ -137,7 +106,7 @@ func (d *Driver) dumpOnce(action string, body func(*encoder), each func(listed) 
 	var refused *Error
 	if err != nil && !errors.As(err, &refused) {
 		// The rest of the dump is still to come: a new socket is rid of it.
-		err = errors.Join(err, d.Close())
+		err = errors.Join(err, c.close())
 	}
 	return err
 }

@@ -22,13 +22,13 @@ func TemporaryName(set string) string {
 	return fmt.Sprintf("KUBE-TMP-%016x", sum.Sum64())
 }
 
-// Grow makes a set's capacity at least set.MaxElem, keeping its entries and without a moment in which the set's name
+// grow makes a set's capacity at least set.MaxElem, keeping its entries and without a moment in which the set's name
 // stands for fewer. A set that is large enough already is left alone.
-func (d *Driver) Grow(ctx context.Context, set dataplane.Set) error {
+func (c *conn) grow(ctx context.Context, set dataplane.Set) error {
 	if err := checkSet(set); err != nil {
 		return err
 	}
-	have, err := d.header(ctx, set.Name)
+	have, err := c.header(ctx, set.Name)
 	if err != nil {
 		return err
 	}
@@ -42,43 +42,43 @@ func (d *Driver) Grow(ctx context.Context, set dataplane.Set) error {
 		return fmt.Errorf("ipset: grow set %s to %d: %w: at most %d entries", set.Name, set.MaxElem, dataplane.ErrSetFull, maxElements)
 	}
 	set.HashSize = max(set.HashSize, have.set.HashSize)
-	if _, err = d.migrate(ctx, set); err != nil {
+	if _, err = c.migrate(ctx, set); err != nil {
 		return err
 	}
-	d.warn(fmt.Sprintf("set %s outgrew its maxelem of %d and was replaced by one with %d: kube-proxy's own "+
+	c.warn(fmt.Sprintf("set %s outgrew its maxelem of %d and was replaced by one with %d: kube-proxy's own "+
 		"`ipset create -exist` refuses that, so run cleanup before a return to kube-proxy", set.Name, have.set.MaxElem, set.MaxElem))
 	return nil
 }
 
 // migrate replaces an existing set by one of the same kind with other parameters: a temporary set takes over the entries
 // and is swapped in, so that no packet sees fewer. It returns how many entries there are. On an error the set is as before.
-func (d *Driver) migrate(ctx context.Context, set dataplane.Set) (kept int, err error) {
+func (c *conn) migrate(ctx context.Context, set dataplane.Set) (kept int, err error) {
 	temporary := set
 	temporary.Name = TemporaryName(set.Name)
-	if err := d.Destroy(ctx, temporary.Name); err != nil {
+	if err := c.destroy(ctx, temporary.Name); err != nil {
 		return 0, err
 	}
-	if err := d.create(ctx, temporary, unix.NLM_F_EXCL); err != nil {
+	if err := c.create(ctx, temporary, unix.NLM_F_EXCL); err != nil {
 		return 0, err
 	}
-	kept, err = d.copy(ctx, set, temporary.Name)
+	kept, err = c.copy(ctx, set, temporary.Name)
 	if err == nil {
-		err = d.Swap(ctx, temporary.Name, set.Name)
+		err = c.swap(ctx, temporary.Name, set.Name)
 	}
-	d.types[set.Name] = set.Type
-	destroyed := d.Destroy(context.WithoutCancel(ctx), temporary.Name)
+	c.types[set.Name] = set.Type
+	destroyed := c.destroy(context.WithoutCancel(ctx), temporary.Name)
 	if err != nil {
 		return 0, errors.Join(fmt.Errorf("ipset: replace set %s: %w", set.Name, err), destroyed)
 	}
 	if destroyed != nil { // the set itself is right; a reader may hold the old one
-		d.warn(fmt.Sprintf("replaced set %s, but its old contents stay as %s until the next check: %v", set.Name, temporary.Name, destroyed))
+		c.warn(fmt.Sprintf("replaced set %s, but its old contents stay as %s until the next check: %v", set.Name, temporary.Name, destroyed))
 	}
 	return kept, nil
 }
 
 // copy adds the entries of a set to another of the same kind. Entries with what no entry of ours has are left behind.
-func (d *Driver) copy(ctx context.Context, from dataplane.Set, to string) (int, error) {
-	_, entries, err := d.contents(ctx, from.Name)
+func (c *conn) copy(ctx context.Context, from dataplane.Set, to string) (int, error) {
+	_, entries, err := c.contents(ctx, from.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -94,6 +94,6 @@ func (d *Driver) copy(ctx context.Context, from dataplane.Set, to string) (int, 
 		operations = append(operations, dataplane.Operation{Verb: dataplane.Add, Object: entry})
 	}
 	results := make([]error, len(operations))
-	d.run(ctx, operations, indices(len(operations)), results)
+	c.run(ctx, operations, indices(len(operations)), results)
 	return len(operations), errors.Join(results...)
 }

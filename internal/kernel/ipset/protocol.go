@@ -7,7 +7,6 @@ const (
 	cmdProtocol uint8 = 1
 	cmdCreate   uint8 = 2
 	cmdDestroy  uint8 = 3
-	cmdRename   uint8 = 5
 	cmdSwap     uint8 = 6
 	cmdList     uint8 = 7
 	cmdAdd      uint8 = 9

@@ -38,11 +38,45 @@ func (d *Driver) Close() error {
 
 // Pools returns every virtual server of the namespace with its real servers, in the kernel's order and whoever added
 // them, and the active plus inactive connections of the real servers whose weight is 0. It returns all or an error. A
-// virtual server that is deleted meanwhile is left out.
+// virtual server that is deleted meanwhile is left out. Between two virtual servers, other methods get their turn; what they
+// change may be in the result or not.
 func (d *Driver) Pools(ctx context.Context) ([]dataplane.Pool, map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error) {
+	services, err := d.services(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	pools := make([]dataplane.Pool, 0, len(services))
+	draining := make(counts)
+	for _, service := range services {
+		servers, exists, err := d.realServers(ctx, service.Key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !exists {
+			continue
+		}
+		pool := dataplane.Pool{VirtualServer: service, RealServers: make([]dataplane.RealServer, 0, len(servers))}
+		for _, server := range servers {
+			pool.RealServers = append(pool.RealServers, server.RealServer)
+			if server.Weight == 0 {
+				draining.put(service.Key, server)
+			}
+		}
+		pools = append(pools, pool)
+	}
+	return pools, draining, nil
+}
+
+func (d *Driver) services(ctx context.Context) ([]dataplane.VirtualServer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.conn.pools(ctx)
+	return d.conn.services(ctx)
+}
+
+func (d *Driver) realServers(ctx context.Context, key dataplane.VirtualServerKey) (servers []destination, exists bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn.realServers(ctx, key)
 }
 
 // Connections returns the active plus inactive connections of every real server of the given virtual servers. A virtual

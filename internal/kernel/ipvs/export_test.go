@@ -1,6 +1,12 @@
 package ipvs
 
-import "golang.org/x/sys/unix"
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs-proxy/internal/dataplane"
+)
 
 // SqueezeReceiveBuffer makes the driver's socket drop answers: its receive buffer becomes the smallest there is, while
 // the size of the sends stays.
@@ -26,3 +32,8 @@ func (d *Driver) Limits() (bytes, messages int) { return d.conn.limits.bytes, d.
 
 // ForgetFamily makes the driver use a number that no netlink family has.
 func (d *Driver) ForgetFamily() { d.conn.family = 1000 }
+
+// pools is Driver.Pools on a connection of a test's own.
+func (c *conn) pools(ctx context.Context) ([]dataplane.Pool, counts, error) {
+	return (&Driver{conn: c}).Pools(ctx)
+}

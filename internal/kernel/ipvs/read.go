@@ -20,38 +20,14 @@ func (c counts) put(key dataplane.VirtualServerKey, server destination) {
 	c[key][server.Addr] = server.connections
 }
 
-// pools reads all virtual servers and what is behind each. The kernel gives up its lock between the datagrams of a dump,
-// so an object that others add or delete meanwhile can be missing or come twice.
-func (c *conn) pools(ctx context.Context) ([]dataplane.Pool, counts, error) {
-	services, err := query(ctx, c, getService, unix.NLM_F_DUMP, nil, decodeService)
+// services reads all virtual servers, each once. The kernel gives up its lock between the datagrams of a dump, so one that
+// somebody else adds or deletes meanwhile can make another be missing or come twice.
+func (c *conn) services(ctx context.Context) ([]dataplane.VirtualServer, error) {
+	all, err := query(ctx, c, getService, unix.NLM_F_DUMP, nil, decodeService)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the virtual servers: %w", err)
+		return nil, fmt.Errorf("read the virtual servers: %w", err)
 	}
-	pools := make([]dataplane.Pool, 0, len(services))
-	draining := make(counts)
-	known := make(map[dataplane.VirtualServerKey]bool, len(services))
-	for _, service := range services {
-		if known[service.Key] {
-			continue
-		}
-		known[service.Key] = true
-		servers, exists, err := c.realServers(ctx, service.Key)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !exists {
-			continue
-		}
-		pool := dataplane.Pool{VirtualServer: service, RealServers: make([]dataplane.RealServer, 0, len(servers))}
-		for _, server := range servers {
-			pool.RealServers = append(pool.RealServers, server.RealServer)
-			if server.Weight == 0 {
-				draining.put(service.Key, server)
-			}
-		}
-		pools = append(pools, pool)
-	}
-	return pools, draining, nil
+	return unique(all, func(v dataplane.VirtualServer) dataplane.VirtualServerKey { return v.Key }), nil
 }
 
 // connections reads the real servers of some virtual servers for their connections.
@@ -92,17 +68,17 @@ func (c *conn) realServers(ctx context.Context, key dataplane.VirtualServerKey) 
 	case err != nil:
 		return nil, false, fmt.Errorf("read the real servers of %s: %w", key, err)
 	}
-	return unique(servers), true, nil
+	return unique(servers, func(d destination) netip.AddrPort { return d.Addr }), true, nil
 }
 
-// unique keeps the first of real servers with the same address, in place.
-func unique(servers []destination) []destination {
-	known := make(map[netip.AddrPort]bool, len(servers))
-	kept := servers[:0]
-	for _, server := range servers {
-		if !known[server.Addr] {
-			known[server.Addr] = true
-			kept = append(kept, server)
+// unique keeps the first of those with the same key, in place.
+func unique[T any, K comparable](all []T, keyOf func(T) K) []T {
+	known := make(map[K]bool, len(all))
+	kept := all[:0]
+	for _, one := range all {
+		if key := keyOf(one); !known[key] {
+			known[key] = true
+			kept = append(kept, one)
 		}
 	}
 	return kept

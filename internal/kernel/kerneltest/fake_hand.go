@@ -52,6 +52,15 @@ func (f *Fake) DropDevice() error {
 	return nil
 }
 
+// RenameDevice takes the device's name away from it. Its addresses go with it, and no event tells of them.
+func (f *Fake) RenameDevice() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.link.kind = ""
+	clear(f.link.addresses)
+	f.events.send(dataplane.Event{Kind: dataplane.DeviceRemoved})
+}
+
 // PutDevice gives an interface of any kind the name of the device, as a careless operator might; "dummy" is right.
 func (f *Fake) PutDevice(kind string) {
 	f.mu.Lock()

@@ -6,20 +6,22 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 
 	"github.com/vishvananda/netns"
 
 	"kube-ipvs-proxy/internal/dataplane"
 )
 
-// Driver speaks to the kernel of the network namespace it was opened in. Its methods may be called from one goroutine
-// at a time, except that the channel of Subscribe is served concurrently. A socket that broke is opened again on the
-// next call (P05).
+// Driver speaks to the kernel of the network namespace it was opened in. Its methods may be called from several
+// goroutines, one works at a time. A socket that broke is opened again on the next call (P05).
 type Driver struct {
 	namespace netns.NsHandle
 	kind      string // of the device; tests use another where the kernel has no dummy
-	conn      *conn  // nil after it broke
-	closed    bool
+
+	mu     sync.Mutex // guards conn and what is asked over it
+	conn   *conn      // nil after it broke
+	closed bool
 }
 
 // Open returns a driver for the calling thread's network namespace.
@@ -38,6 +40,8 @@ func Open() (*Driver, error) {
 
 // Close releases the sockets. The device and its addresses stay.
 func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed {
 		return nil
 	}
@@ -54,6 +58,8 @@ func (d *Driver) Close() error {
 // with runs f on a working connection, and once more on a new one when the old turns out to be broken. Whatever f does
 // must therefore be idempotent.
 func (d *Driver) with(ctx context.Context, f func(*conn) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -32,6 +32,8 @@ func (d *Driver) Subscribe(ctx context.Context) (<-chan dataplane.Event, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed {
 		return nil, fmt.Errorf("route socket: %w", os.ErrClosed)
 	}
