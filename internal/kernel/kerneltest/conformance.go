@@ -35,6 +35,7 @@ func Conformance(t *testing.T, open func(*testing.T) (kernel.Kernel, World)) {
 		"DeviceEvents":       (*suite).deviceEvents,
 		"NodeAddresses":      (*suite).nodeAddresses,
 		"SubscriptionCloses": (*suite).subscriptionCloses,
+		"BesideChanges":      (*suite).besideChanges,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
