@@ -49,18 +49,20 @@ KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link
 # The parts of the end-to-end tests run in the lab, one machine at a time: they are sensitive to a slow one.
 E2E_PACKAGES ?= ./e2e/backend ./e2e/behaviour ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/topology
 TESTFLAGS ?=
+# As go test, and in the end it says how many tests there were, and of each that was skipped, why.
+GOTEST := go run gotest.tools/gotestsum@v1.13.0 --format standard-quiet -- $(TESTFLAGS)
 
 .PHONY: test
 test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and e2e
 
 .PHONY: unit
 unit: ## run the tests that need no special kernel
-	go test $(TESTFLAGS) $$(go list ./cmd/... ./internal/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
-	go -C e2e/controlplane test $(TESTFLAGS) ./...
+	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+	@cd e2e/controlplane && $(GOTEST) ./...
 
 .PHONY: kernel-test
 kernel-test: lab lab-deps ## run the kernel drivers' tests on a kernel with IPVS
-	go test $(TESTFLAGS) -timeout 20m -exec $(LAB) $(KERNEL_PACKAGES)
+	@$(GOTEST) -timeout 20m -exec $(LAB) $(KERNEL_PACKAGES)
 
 .PHONY: controlplane
 controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minutes, the first time)
@@ -71,8 +73,8 @@ controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minute
 # RUN selects tests by name: make e2e RUN=TestB01
 .PHONY: e2e
 e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API server, kernel and packets
-	KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
-		go test $(TESTFLAGS) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
+	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
+		$(GOTEST) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
 # For example: make bench BENCHFLAGS='-rounds 3 -lab-flags -preload'
 .PHONY: bench
