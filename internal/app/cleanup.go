@@ -30,7 +30,7 @@ func cleanup(ctx context.Context, cfg config.Config, kernel *host.Host, out io.W
 		return fmt.Errorf("take stock of what is to be removed: %w", err)
 	}
 	planner := plan.New(plan.Options{Ours: ours(cfg.IPVS.Exclude)})
-	planner.Adopt(snapshot.Objects, dataplane.NewKeys())
+	planner.Adopt(snapshot.Objects)
 	operations := planner.Plan(plan.Request{Keys: planner.Keys(), Desired: nothing{}, Now: time.Time{}})
 	var failures []error
 	for i, err := range kernel.Apply(ctx, operations) {

@@ -35,6 +35,7 @@ type Planner struct {
 	leaving map[dataplane.VirtualServerKey][]netip.AddrPort
 	// weightless are the virtual servers in which a real server with weight 0 was confirmed; some may have none by now.
 	weightless map[dataplane.VirtualServerKey]struct{}
+	newer      *newer // nil unless a snapshot is being read
 }
 
 // New returns a Planner that knows of nothing in the kernel yet.

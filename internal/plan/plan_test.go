@@ -170,7 +170,7 @@ func TestP08DrainingIsReadBackFromTheKernel(t *testing.T) {
 	b.want(web(dataplane.TCP, 1))
 	found := web(dataplane.TCP, 1, 2)
 	found.Pools[0].RealServers[1].Weight = 0
-	b.changed.Merge(b.planner.Adopt(found, dataplane.NewKeys()))
+	b.changed.Merge(b.planner.Adopt(found))
 	b.expect("", b.run())
 	if len(b.planner.Draining(b.ledger)) != 1 {
 		t.Fatal("the adopted server with weight 0 is not known to drain")
@@ -269,7 +269,7 @@ func TestP13AffinityChangeIsAnEdit(t *testing.T) {
 
 func TestAddOnlyTakesNothingAway(t *testing.T) {
 	b := newBench(t)
-	b.changed.Merge(b.planner.Adopt(web(dataplane.TCP, 1, 2), dataplane.NewKeys()))
+	b.changed.Merge(b.planner.Adopt(web(dataplane.TCP, 1, 2)))
 	other := web(dataplane.TCP, 3)
 	b.want(other)
 	addOnly := func(r *plan.Request) { r.AddOnly = true }
@@ -289,7 +289,7 @@ func TestP23ForeignVirtualServersStay(t *testing.T) {
 	excluded.Key.Addr = netip.MustParseAddr("10.244.0.1")
 	marked := web(dataplane.TCP, 1).Pools[0]
 	marked.Key = dataplane.MarkKeyOf(dataplane.IPv4, 99)
-	changed := b.planner.Adopt(dataplane.Objects{Pools: []dataplane.Pool{direct, excluded, marked}}, dataplane.NewKeys())
+	changed := b.planner.Adopt(dataplane.Objects{Pools: []dataplane.Pool{direct, excluded, marked}})
 	if changed.Len() != 0 {
 		t.Errorf("foreign virtual servers count as drift: %v", changed)
 	}
@@ -304,7 +304,7 @@ func TestP23ForeignRealServerBehindOurs(t *testing.T) {
 	b.run()
 	found := web(dataplane.TCP, 1, 9)
 	found.Pools[0].RealServers[1].Forwarding = dataplane.DirectRoute
-	b.changed.Merge(b.planner.Adopt(found, dataplane.NewKeys()))
+	b.changed.Merge(b.planner.Adopt(found))
 	b.expect("", b.run())
 }
 
@@ -317,7 +317,7 @@ func TestP03DriftIsRepaired(t *testing.T) {
 	found.Pools[0].Scheduler = "lc"
 	found.Pools[0].RealServers[0].Weight = 7
 	found.Entries = nil
-	b.changed.Merge(b.planner.Adopt(found, dataplane.NewKeys()))
+	b.changed.Merge(b.planner.Adopt(found))
 	b.expect(`
 		ipset add KUBE-CLUSTER-IP 10.96.0.1,tcp:80
 		ipvsadm -E -t 10.96.0.1:80 -s rr

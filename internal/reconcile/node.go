@@ -52,7 +52,8 @@ func (r *Reconciler) countDrains(ctx context.Context) {
 	started, drain := r.options.Clock.Now(), &r.loop.status.drain
 	draining := r.loop.planner.Draining(r.loop.ledger)
 	if len(draining) == 0 {
-		drain.waiting = false
+		drain.done(started, nil)
+		r.observer.StepDone(StepDrain, nil)
 		return
 	}
 	for _, key := range draining {

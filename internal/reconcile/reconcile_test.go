@@ -24,8 +24,10 @@ import (
 type recorder struct {
 	mu     sync.Mutex
 	rounds []reconcile.Round
-	steps  []error
+	steps  []error // that failed
 	audits []reconcile.Audit
+	// failing has what each step last ended in.
+	failing map[reconcile.Step]error
 }
 
 func (r *recorder) Queued(time.Time) {}
@@ -34,9 +36,13 @@ func (r *recorder) RoundDone(round reconcile.Round) {
 	defer r.mu.Unlock()
 	r.rounds = append(r.rounds, round)
 }
-func (r *recorder) StepDone(_ reconcile.Step, err error) {
+func (r *recorder) StepDone(step reconcile.Step, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.failing == nil {
+		r.failing = map[reconcile.Step]error{}
+	}
+	r.failing[step] = err
 	if err != nil {
 		r.steps = append(r.steps, err)
 	}

@@ -107,7 +107,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
-	if r.survey.running {
+	if r.survey.running != "" {
 		<-r.survey.outcome // of no use any more, but the kernel is in use until then
 	}
 }
@@ -148,14 +148,11 @@ func (r *Reconciler) observe(event dataplane.Event) {
 	case dataplane.BoundAddressAdded, dataplane.BoundAddressRemoved:
 		l.planner.ObserveAddress(event.Addr, event.Kind == dataplane.BoundAddressAdded)
 		l.pending.Addresses[event.Addr] = struct{}{}
-		r.survey.touch(dataplane.Address{Addr: event.Addr})
 	case dataplane.DeviceRemoved:
 		l.planner.ObserveDeviceGone()
-		for addr := range l.ledger.All().Addresses {
-			l.pending.Addresses[addr] = struct{}{}
-			r.survey.touch(dataplane.Address{Addr: addr})
-		}
-		l.status.foundation.request(now)
+		clear(l.pending.Addresses) // they would fail; when the device is back, all are looked at
+		l.status.foundation.at(now)
+		r.survey.founded = false
 	case dataplane.NodeAddressesChanged:
 		l.status.addresses.request(now)
 	case dataplane.Overrun:
@@ -184,9 +181,8 @@ func (r *Reconciler) work(ctx context.Context) time.Duration {
 func (r *Reconciler) prepare(ctx context.Context) {
 	status, clock := &r.loop.status, r.options.Clock
 	if status.adopted && !clock.Now().Before(status.audit) {
-		status.foundation.request(clock.Now())
-		status.snapshot.request(clock.Now())
 		status.audit = clock.Now().Add(r.options.AuditPeriod)
+		r.requestAudit()
 	}
 	if status.subscription.begin(clock.Now()) {
 		r.subscribe(ctx)
@@ -205,7 +201,7 @@ func (r *Reconciler) untilNext() time.Duration {
 	s := &r.loop.status
 	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
 	steps := []*step{&s.subscription, &s.addresses, &s.drain}
-	if !r.survey.running { // else its end is what they wait for
+	if r.survey.running == "" { // else its end is what they wait for
 		steps = append(steps, &s.foundation, &s.snapshot)
 	}
 	for _, step := range steps {

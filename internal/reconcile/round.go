@@ -109,7 +109,6 @@ func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
 	if len(operations) > 0 {
 		for i, err := range r.kernel.Apply(ctx, operations) {
 			l.planner.Confirm(operations[i], err)
-			r.survey.touch(operations[i].Object)
 			if err == nil {
 				continue
 			}

@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"time"
 
-	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel"
 	"kube-ipvs-proxy/internal/translate"
 )
@@ -11,41 +13,44 @@ import (
 // survey is the work on the whole node that takes so long that changes must not wait for it: ensuring the foundation and
 // reading the kernel. One of the two at a time runs in a goroutine of its own, beside the rounds.
 type survey struct {
-	running bool
+	running Step // empty when none is
+	since   time.Time
 	founded bool // the foundation was ensured last: it is the reading's turn, so that neither keeps the other from its
 	// outcome carries what is left to do, on Run's goroutine, when the work ended.
 	outcome chan func()
-	// touched are the keys whose confirmed state may have changed since the kernel is being read: what the reading says
-	// of them may be older. Nil when none is under way.
-	touched *dataplane.Keys
 	// repaired is what was put right since the last report of an audit.
 	repaired []string
 }
 
-// touch takes note that an object changed.
-func (s *survey) touch(object dataplane.Object) {
-	if s.touched != nil {
-		s.touched.AddOf(object)
-	}
-}
-
 // run does the work in a goroutine, and what the work returns on Run's.
-func (s *survey) run(work func() (finish func())) {
-	s.running = true
+func (s *survey) run(step Step, now time.Time, work func() (finish func())) {
+	s.running, s.since, s.founded = step, now, step == StepFoundation
 	go func() {
 		finish := work()
 		s.outcome <- func() {
-			s.running = false
+			s.running = ""
 			finish()
 		}
 	}()
+}
+
+// requestAudit asks for the next audit. When one is still under way after a whole period, that is a failure to be seen:
+// what hangs reports nothing itself.
+func (r *Reconciler) requestAudit() {
+	now := r.options.Clock.Now()
+	if step := r.survey.running; step != "" {
+		r.observer.StepDone(step, fmt.Errorf("under way for %v", now.Sub(r.survey.since)))
+		return
+	}
+	r.loop.status.foundation.request(now)
+	r.loop.status.snapshot.request(now)
 }
 
 // startSurvey begins what is due, the foundation first.
 func (r *Reconciler) startSurvey(ctx context.Context) {
 	now, s, status := r.options.Clock.Now(), &r.survey, &r.loop.status
 	switch {
-	case s.running:
+	case s.running != "":
 	case !s.founded && status.foundation.begin(now):
 		r.ensureFoundation(ctx)
 	case status.snapshot.begin(now):
@@ -59,14 +64,15 @@ func (r *Reconciler) startSurvey(ctx context.Context) {
 // being programmed.
 func (r *Reconciler) ensureFoundation(ctx context.Context) {
 	wanted := r.foundation()
-	r.survey.founded = true
-	r.survey.run(func() func() {
+	r.survey.run(StepFoundation, r.options.Clock.Now(), func() func() {
 		repaired, err := r.kernel.EnsureFoundation(ctx, wanted)
 		return func() {
 			now, status := r.options.Clock.Now(), &r.loop.status
 			status.foundation.done(now, err)
 			r.observer.StepDone(StepFoundation, err)
 			r.survey.repaired = append(r.survey.repaired, repaired...)
+			// A device that vanished took the addresses along.
+			maps.Copy(r.loop.pending.Addresses, r.loop.ledger.All().Addresses)
 			if len(repaired) > 0 && status.adopted {
 				// A set that was made anew is empty, and a new device has no addresses: read what there is.
 				status.snapshot.request(now)
@@ -90,19 +96,18 @@ func (r *Reconciler) foundation() kernel.Foundation {
 
 // adoptSnapshot reads the kernel. When that fails, nothing changes: a failed read is not an empty world.
 func (r *Reconciler) adoptSnapshot(ctx context.Context) {
-	started, touched := r.options.Clock.Now(), dataplane.NewKeys()
-	r.survey.touched, r.survey.founded = &touched, false
-	r.survey.run(func() func() {
+	started := r.options.Clock.Now()
+	r.loop.planner.BeginSnapshot()
+	r.survey.run(StepSnapshot, started, func() func() {
 		snapshot, err := r.kernel.Snapshot(ctx)
 		return func() {
 			now, status := r.options.Clock.Now(), &r.loop.status
-			r.survey.touched = nil
 			status.snapshot.done(now, err)
 			r.observer.StepDone(StepSnapshot, err)
 			if err != nil {
 				return
 			}
-			report := Audit{At: now, Duration: now.Sub(started), Repaired: r.survey.repaired, Drifted: r.adopt(snapshot, touched)}
+			report := Audit{At: now, Duration: now.Sub(started), Repaired: r.survey.repaired, Drifted: r.adopt(snapshot)}
 			r.survey.repaired = nil
 			if !status.adopted {
 				report.Drifted = 0 // at the start everything is new to us
@@ -115,10 +120,10 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context) {
 	})
 }
 
-// adopt takes a snapshot for the state of the kernel, except for the keys touched since it was begun, and returns how many
-// objects somebody else had changed. The next round looks at everything in it and everything desired.
-func (r *Reconciler) adopt(snapshot *kernel.Snapshot, touched dataplane.Keys) int {
-	drifted := r.loop.planner.Adopt(snapshot.Objects, touched)
+// adopt takes a snapshot for the state of the kernel, and returns how many objects somebody else had changed. The next
+// round looks at everything in it and everything desired.
+func (r *Reconciler) adopt(snapshot *kernel.Snapshot) int {
+	drifted := r.loop.planner.Adopt(snapshot.Objects)
 	r.loop.pending.Merge(drifted)
 	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
 	r.loop.pending.Merge(r.loop.planner.Keys())
