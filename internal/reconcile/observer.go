@@ -49,6 +49,8 @@ type Round struct {
 	Triggered []time.Time
 	// Complete: every source has delivered everything, and deletions are allowed.
 	Complete bool
+	// HealthChecks are the healthCheckNodePorts that this round added, changed or removed.
+	HealthChecks []HealthCheck
 }
 
 // Failure is an operation that did not succeed.

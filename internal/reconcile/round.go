@@ -40,6 +40,7 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	}
 	round := r.apply(ctx, keys)
 	round.Started, round.Services, round.Triggered = l.started, len(d.services), d.triggered
+	round.HealthChecks = r.checks.take()
 	round.Duration = r.options.Clock.Since(l.started)
 	r.observer.RoundDone(round)
 	return d.more
@@ -88,6 +89,7 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 			r.observer.Problems(translated(dirty), nil)
 		}
 		r.replace(owner, objects, keys)
+		r.checks.set(owner.Name, r.healthCheck(dirty))
 	}
 	return keys
 }

@@ -91,6 +91,27 @@ func (n NodePortAddresses) Select(facts Facts) []netip.Addr {
 	return slices.Compact(out)
 }
 
+// Listen returns the addresses for a process to listen on so that it is reached where NodePorts are, sorted: of a family
+// that is not limited the unspecified address, as in kube-proxy, else those that Select returns. Unlike IPVS, a process
+// can be reached at loopback addresses: if the setting covers them, they are listened on.
+func (n NodePortAddresses) Listen(facts Facts) []netip.Addr {
+	selected, out := n.Select(facts), []netip.Addr(nil)
+	for _, family := range facts.Families {
+		prefixes := n.prefixesOf(family, facts)
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Bits() == 0 }) {
+			out = append(out, everything(family).Addr())
+			continue
+		}
+		for _, addr := range append([]netip.Addr{loopback(family)}, selected...) {
+			if dataplane.FamilyOf(addr) == family && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+				out = append(out, addr)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
 // prefixesOf returns the prefixes that limit a family, with the keyword primary resolved.
 func (n NodePortAddresses) prefixesOf(family dataplane.Family, facts Facts) []netip.Prefix {
 	var out []netip.Prefix
@@ -127,6 +148,14 @@ func everything(family dataplane.Family) netip.Prefix {
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// loopback returns the address by which a host reaches itself.
+func loopback(family dataplane.Family) netip.Addr {
+	if family == dataplane.IPv6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // NodeIP returns the node's own IP in a family: bindAddress if it is of the family and names an address, else the first

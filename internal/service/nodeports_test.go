@@ -70,6 +70,31 @@ func TestB44NodePortAddressesOfOneFamily(t *testing.T) {
 	}
 }
 
+// B41: where healthCheckNodePorts are listened on.
+func TestB41ListenAddresses(t *testing.T) {
+	facts := Facts{Node: Node{Addresses: addrList("10.0.0.7 fd00::7")}, Families: dataplane.Families(),
+		Local: addrList("192.0.2.7 127.0.0.1 10.0.0.7 169.254.20.10 2001:db8::7 fd00::7 fe80::1")}
+	for setting, want := range map[string]string{
+		"":                                "0.0.0.0 ::",
+		"all":                             "0.0.0.0 ::",
+		"0.0.0.0/0 10.0.0.0/8 fd00::/8":   "0.0.0.0 fd00::7",
+		"10.0.0.0/8":                      "10.0.0.7 ::",
+		"primary":                         "10.0.0.7 fd00::7",
+		"localhost":                       "127.0.0.1 ::1",
+		"localhost primary 192.0.2.0/24":  "10.0.0.7 127.0.0.1 192.0.2.7 ::1 fd00::7",
+		"172.16.0.0/12 2001:db8:9::/48":   "",
+		"0.0.0.0/1 128.0.0.0/1 fe80::/10": "10.0.0.7 127.0.0.1 192.0.2.7",
+	} {
+		parsed, err := ParseNodePortAddresses(strings.Fields(setting))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Trim(fmt.Sprint(parsed.Listen(facts)), "[]"); got != want {
+			t.Errorf("%q: listening on %q, want %q", setting, got, want)
+		}
+	}
+}
+
 func TestNodePortAddressesRefused(t *testing.T) {
 	for _, c := range []struct {
 		setting string

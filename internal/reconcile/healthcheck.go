@@ -1,0 +1,75 @@
+package reconcile
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/service"
+)
+
+// HealthCheck is what the healthCheckNodePort of one Service has to answer on this node.
+type HealthCheck struct {
+	Source  string // the Service's origin: two of them may have a Service of the same name
+	Service service.Name
+	Created time.Time // decides between Services that want the same port
+	// Sockets are where to listen; each comes with the number of ready endpoints of its family on this node. There are
+	// none when the Service has no healthCheckNodePort, or none any more. The map is not to be changed.
+	Sockets map[netip.AddrPort]int
+}
+
+func (h HealthCheck) equal(o HealthCheck) bool {
+	return h.Created.Equal(o.Created) && maps.Equal(h.Sockets, o.Sockets)
+}
+
+// healthChecks knows what was last reported, so that a round reports no more than what it changed.
+type healthChecks struct {
+	reported map[string]HealthCheck // by source and name; Services without a port are left out
+	changed  []HealthCheck
+}
+
+// set takes note of what a Service wants now.
+func (h *healthChecks) set(owner string, check HealthCheck) {
+	before, known := h.reported[owner]
+	if known && before.equal(check) || !known && len(check.Sockets) == 0 {
+		return
+	}
+	if len(check.Sockets) == 0 {
+		delete(h.reported, owner)
+	} else {
+		h.reported[owner] = check
+	}
+	h.changed = append(h.changed, check)
+}
+
+// take returns what has changed since the last call.
+func (h *healthChecks) take() []HealthCheck {
+	changed := h.changed
+	h.changed = nil
+	return changed
+}
+
+// healthCheck says what a delivered Service wants: a socket in each of its families on each address that
+// nodePortAddresses selects.
+func (r *Reconciler) healthCheck(dirty dirtyView) HealthCheck {
+	check := HealthCheck{Source: dirty.source, Service: dirty.name}
+	port, facts := dirty.view.Policy.HealthCheckNodePort, r.loop.facts
+	if !dirty.exists || port == 0 {
+		return check
+	}
+	check.Created, check.Sockets = dirty.view.Created, make(map[netip.AddrPort]int)
+	counts := make(map[dataplane.Family]int)
+	for _, family := range facts.Families {
+		if slices.Contains(dirty.view.Families, family) {
+			counts[family] = service.LocalReady(dirty.view, family, facts.Node)
+		}
+	}
+	for _, addr := range r.options.NodePorts.Listen(facts) {
+		if count, served := counts[dataplane.FamilyOf(addr)]; served {
+			check.Sockets[netip.AddrPortFrom(addr, port)] = count
+		}
+	}
+	return check
+}
