@@ -33,22 +33,33 @@ func FromService(in *corev1.Service) (Service, bool, []Problem) {
 }
 
 // FromUnallocatedService is FromService for a Service that no API server has seen, and that may therefore lack a
-// ClusterIP: it is served on its other addresses, and a Problem says so.
+// ClusterIP: it is served on its other addresses, and a Problem says so. Nor has anybody checked the fields that others
+// read in a cluster, so they are checked here.
 func FromUnallocatedService(in *corev1.Service) (Service, bool, []Problem) {
 	if !servedHere(in) {
 		return Service{}, false, nil
 	}
 	out, served, problems := fromService(in)
+	f := findingsOf("Service", in.Namespace, in.Name)
+	f.distribution(out.Policy.Distribution)
 	if in.Spec.ClusterIP == "" && len(in.Spec.ClusterIPs) == 0 {
-		f := findingsOf("Service", in.Namespace, in.Name)
 		reach := "it is served on its other addresses only"
 		if len(out.VIPs.External)+len(out.VIPs.LoadBalancer) == 0 && !slices.ContainsFunc(out.Ports, hasNodePort) {
 			reach = "it has no other address either and cannot be reached"
 		}
 		f.add("spec.clusterIP", "", "nothing here assigns a ClusterIP, and %s; write a free address of the cluster's service range, or None if it is headless", reach)
-		problems = append(f.problems, problems...)
 	}
-	return out, served, problems
+	return out, served, append(f.problems, problems...)
+}
+
+// distribution notes a spec.trafficDistribution that the API does not have. In a cluster the API server refuses it, and
+// the field is for the EndpointSlice controller: one that came from there is of no concern here.
+func (f *findings) distribution(value string) {
+	switch value {
+	case "", corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferClose:
+		return
+	}
+	f.add("spec.trafficDistribution", value, "unknown value, so it has no effect; use PreferSameZone or PreferSameNode, or remove it")
 }
 
 func hasNodePort(p Port) bool { return p.NodePort != 0 }

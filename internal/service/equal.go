@@ -4,7 +4,7 @@ import "slices"
 
 // Equal reports whether two Services mean the same, order of addresses and ports included.
 func (s Service) Equal(o Service) bool {
-	return s.Name == o.Name && s.Created.Equal(o.Created) && s.VIPs.equal(o.VIPs) &&
+	return s.Name == o.Name && s.UID == o.UID && s.Created.Equal(o.Created) && s.VIPs.equal(o.VIPs) &&
 		slices.Equal(s.Ports, o.Ports) && s.Policy.equal(o.Policy) && slices.Equal(s.Families, o.Families)
 }
 

@@ -18,6 +18,7 @@ func (n Name) String() string { return n.Namespace + "/" + n.Name }
 // Values are immutable once built.
 type Service struct {
 	Name    Name
+	UID     string    // of the API object; empty when no API server has it
 	Created time.Time // decides between conflicting Services: the older wins, then the name
 	VIPs    VIPs
 	Ports   []Port
@@ -133,6 +134,8 @@ type Problem struct {
 	Field  string // path, for example "spec.ports[0].protocol"; empty for the whole object
 	Value  string // the offending value
 	Reason string // what is wrong and what to do
+	UID    string // of the API object; empty when no API server has it
+	Rival  string // kind and name of the object that has what this one wants; empty when it is no conflict
 }
 
 // Error returns one line with object, field, value and reason.

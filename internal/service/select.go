@@ -28,8 +28,8 @@ type Selection struct {
 // Ready endpoints serve; only when there is none do endpoints that are terminating but still serving (KEP-1669). The
 // policies Cluster and Local fall back apart from each other. Topology hints narrow the policy Cluster only: to this
 // node if every ready endpoint has hints for nodes and one of them is for this one, else to this zone by the same rule,
-// else not at all. Hints are all that counts here: spec.trafficDistribution and the topology annotation tell the
-// EndpointSlice controller which hints to give.
+// else not at all. Hints are all that counts here: spec.trafficDistribution and the topology annotation tell whoever makes
+// the slices, the EndpointSlice controller or package source/manifests, which hints to give.
 func Select(endpoints []PortEndpoint, policy Policy, node Node) Selection {
 	cluster := nearest(usable(endpoints, policy), policy, node)
 	selection := Selection{Internal: cluster, External: cluster, Shortcut: cluster, Anywhere: len(cluster) > 0}

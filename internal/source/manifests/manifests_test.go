@@ -70,6 +70,9 @@ func (r *recorder) SetSlice(s service.Slice) {
 		if !e.Ready {
 			b.WriteString("(not ready)")
 		}
+		if len(e.ForZones)+len(e.ForNodes) > 0 {
+			fmt.Fprintf(&b, " for %v %v", e.ForZones, e.ForNodes)
+		}
 	}
 	r.set("slice "+s.Name.String(), b.String())
 }

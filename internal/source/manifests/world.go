@@ -23,12 +23,13 @@ type world struct {
 	services map[service.Name]service.Service
 	slices   map[service.Name]service.Slice
 	nodes    map[string]service.Node      // the own one or none
+	zones    map[string]string            // of all Nodes
 	problems map[string][]service.Problem // by object
 }
 
 // newWorld joins the files of a directory. Only the Node of this name is taken.
 func newWorld(files map[string]*file, node string) world {
-	w := world{map[service.Name]service.Service{}, map[service.Name]service.Slice{}, map[string]service.Node{}, map[string][]service.Problem{}}
+	w := world{map[service.Name]service.Service{}, map[service.Name]service.Slice{}, map[string]service.Node{}, map[string]string{}, map[string][]service.Problem{}}
 	first, understood := map[string]string{}, true // file by object
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w.report(files[name].problems...)
@@ -40,6 +41,7 @@ func newWorld(files map[string]*file, node string) world {
 	if understood { // else the Service may be in what was not
 		w.reportStray(files, first)
 	}
+	w.addHints()
 	return w
 }
 
@@ -140,6 +142,7 @@ func (w *world) convert(obj runtime.Object, node string) []service.Problem {
 		}
 		return problems
 	case *corev1.Node:
+		w.zones[in.Name] = in.Labels[corev1.LabelTopologyZone]
 		if in.Name != node {
 			return nil
 		}
