@@ -108,7 +108,8 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	families, wall := kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
 	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families)}
-	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), observers)
+	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
+	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
 	sources, err := newSources(ctx, cfg, reconciler, log)
 	if err != nil {
 		return withStatus(statusSource, err)
@@ -123,6 +124,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 		group.Go(func() error { return withStatus(statusSource, source.Run(ctx)) })
 	}
 	group.Go(func() error { reconciler.Run(ctx); return nil })
+	group.Go(func() error { checks.Run(ctx); return nil })
 	for _, s := range []server{
 		{"health", cfg.Serve.Healthz, state.Handler()},
 		{"metrics", cfg.Serve.Metrics, metricsHandler(registry, state.Handler(), cfg.Serve.Profiling)},

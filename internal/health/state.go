@@ -77,6 +77,9 @@ func (s *State) NodeChanged(node service.Node) {
 	s.eligible = !node.Deleting && !node.Excluded
 }
 
+// Healthy reports whether the proxy keeps up with changes, whether or not its node is about to go.
+func (s *State) Healthy() bool { return s.report().healthy }
+
 // report is what the state is at one moment.
 type report struct {
 	healthy, eligible bool
