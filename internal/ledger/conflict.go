@@ -15,6 +15,24 @@ func serverOf(entry dataplane.Entry) dataplane.VirtualServerKey {
 	return dataplane.KeyOf(entry.Protocol, entry.Addr, entry.Port)
 }
 
+// Loss is a virtual server that an owner wants and another one gets.
+type Loss struct {
+	Key    dataplane.VirtualServerKey
+	Winner Owner
+}
+
+// Lost lists the virtual servers that the owner wants in vain, in the order in which it named them.
+func (l *Ledger) Lost(owner string) []Loss {
+	held := l.holdings[owner]
+	var losses []Loss
+	for _, pool := range held.objects.Pools {
+		if l.lost(pool.Key, held.owner) {
+			losses = append(losses, Loss{pool.Key, *l.pools.claims[pool.Key][0].owner})
+		}
+	}
+	return losses
+}
+
 // lost reports whether the owner wants the virtual server and another one gets it.
 func (l *Ledger) lost(key dataplane.VirtualServerKey, owner *Owner) bool {
 	claims := l.pools.claims[key]

@@ -103,3 +103,31 @@ func entriesIn(sets ...map[dataplane.Entry]bool) []dataplane.Entry {
 	}
 	return out
 }
+
+// What an owner lost is exactly what it wants and somebody of higher precedence does, too, in the order of its wishes.
+func TestLost(t *testing.T) {
+	l := ledger.New()
+	oldest, older, young := owner("c", 2), owner("b", 1), owner("a", 1)
+	replace(l, young, dataplane.Objects{Pools: []dataplane.Pool{pool(82, "rr"), pool(80, "rr"), pool(81, "rr")}})
+	replace(l, older, dataplane.Objects{Pools: []dataplane.Pool{pool(80, "rr"), pool(82, "rr")}})
+	expect := func(who ledger.Owner, want string) {
+		t.Helper()
+		var got []string
+		for _, loss := range l.Lost(who.Name) {
+			got = append(got, fmt.Sprint(loss.Key.Port, " to ", loss.Winner.Name))
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%s lost %v, want %s", who.Name, got, want)
+		}
+	}
+	expect(young, "[]") // as old as the other, and first by name
+	expect(older, "[80 to a 82 to a]")
+	replace(l, oldest, dataplane.Objects{Pools: []dataplane.Pool{pool(80, "rr"), pool(81, "rr")}})
+	expect(young, "[80 to c 81 to c]")
+	expect(older, "[80 to c 82 to a]")
+	expect(oldest, "[]")
+	replace(l, oldest, dataplane.Objects{})
+	replace(l, young, dataplane.Objects{})
+	expect(older, "[]")
+	expect(young, "[]")
+}

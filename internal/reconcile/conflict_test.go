@@ -49,36 +49,85 @@ func (c *complaints) Problems(object string, problems []service.Problem) {
 	}
 }
 
-// A Service that is not served because another one has its address and port is told so, by the names of both.
+// conflicts returns the problems that are conflicts.
+func (c *complaints) conflicts() []service.Problem {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []service.Problem
+	for _, problems := range c.of {
+		for _, p := range problems {
+			if p.Rival != "" {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// String returns all problems, one on each line.
+func (c *complaints) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, problems := range c.of {
+		for _, p := range problems {
+			out = append(out, p.Error()+"\n")
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "")
+}
+
+// losses lists who loses to whom.
+func (c *complaints) losses() string {
+	var out []string
+	for _, p := range c.conflicts() {
+		out = append(out, strings.TrimPrefix(p.Object, "Service default/")+"<"+strings.TrimPrefix(p.Rival, "Service default/"))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// observed runs a reconciler on a new kernel until the test ends, with a complete source of each name.
+func observed(t *testing.T, names ...string) (*complaints, *fixture, []service.Sink) {
+	t.Helper()
+	observer, fake := &complaints{of: map[string][]service.Problem{}}, newFake(t)
+	r := reconcile.New(fake, options(), observer)
+	var sources []service.Sink
+	for _, name := range names {
+		source := r.Source(name, "all")
+		source.Complete("all")
+		sources = append(sources, source)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
+	return observer, &fixture{T: t, kernel: fake}, sources
+}
+
+// A Service that is not served because another one has its address and port is told so, in its own terms, as long as
+// that is so.
 func TestConflictIsReportedWhileItLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		observer := &complaints{of: map[string][]service.Problem{}}
-		r := reconcile.New(newFake(t), options(), observer)
-		source := r.Source("api", "all")
-		source.Complete("all")
-		ctx, stop := context.WithCancel(t.Context())
-		go r.Run(ctx)
-		defer stop()
+		observer, _, sources := observed(t, "api")
+		source := sources[0]
 		for i, step := range []struct {
 			change func()
-			want   string // a part of the one problem; empty for none
+			want   string // who loses to whom
 		}{
 			{func() { source.SetService(shared("old", "10.96.0.1", time.Hour)) }, ""},
-			{func() { source.SetService(shared("young", "10.96.0.2", 0)) }, "api:default/old has it, and api:default/young not"},
-			{func() { source.SetService(shared("oldest", "10.96.0.3", 2*time.Hour)) },
-				"api:default/oldest has it, and api:default/old, api:default/young not"},
-			{func() { source.DeleteService(service.Name{Namespace: "default", Name: "old"}) },
-				"api:default/oldest has it, and api:default/young not"},
+			{func() { source.SetService(shared("young", "10.96.0.2", 0)) }, "young<old"},
+			{func() { source.SetService(shared("oldest", "10.96.0.3", 2*time.Hour)) }, "old<oldest young<oldest"},
+			{func() { source.DeleteService(service.Name{Namespace: "default", Name: "old"}) }, "young<oldest"},
 			{func() { source.SetService(web("oldest", "10.96.0.3", 0)) }, ""},
+			{func() { source.SetService(shared("old", "10.96.0.1", time.Hour)) }, "young<old"},
+			{func() { source.DeleteService(service.Name{Namespace: "default", Name: "young"}) }, ""},
 		} {
 			step.change()
 			synctest.Wait()
-			var got []string
-			for _, problems := range observer.of {
-				got = append(got, problems[0].Error())
-			}
-			if all := strings.Join(got, "; "); len(got) > 1 || (all == "") != (step.want == "") || !strings.Contains(all, step.want) {
-				t.Errorf("after step %d the problems are %q; want %q", i, all, step.want)
+			if got := observer.losses(); got != step.want {
+				t.Errorf("after step %d the losers are %q; want %q:\n%s", i, got, step.want, observer)
 			}
 		}
 	})

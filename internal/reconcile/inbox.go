@@ -191,6 +191,19 @@ func (s *source) take(want func(service.Name) bool) []dirtyView {
 	return taken
 }
 
+// service returns a Service as a source last delivered it.
+func (b *inbox) service(source string, name service.Name) (service.Service, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sources {
+		if s.name == source {
+			view, exists := s.catalog.View(name)
+			return view.Service, exists
+		}
+	}
+	return service.Service{}, false
+}
+
 // touchAll makes every Service dirty: the node's own facts changed.
 func (b *inbox) touchAll() {
 	b.mu.Lock()

@@ -33,9 +33,8 @@ type loop struct {
 	// pending are keys that the next round has to look at, besides those that translating yields.
 	pending dataplane.Keys
 	// counted are the connections of draining real servers, if the next round is to use them.
-	counted map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
-	// contested are the virtual servers that more than one Service is known to want.
-	contested map[dataplane.VirtualServerKey]struct{}
+	counted   map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32
+	conflicts conflicts
 	status    status
 	started   time.Time              // of the last round
 	events    <-chan dataplane.Event // nil while there is no subscription
@@ -63,7 +62,7 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 		planner:   plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
 		retries:   newRetries(),
 		pending:   dataplane.NewKeys(),
-		contested: make(map[dataplane.VirtualServerKey]struct{}),
+		conflicts: newConflicts(),
 	}
 	return r
 }

@@ -78,20 +78,29 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 		l.status.newFacts = false
 	}
 	for _, dirty := range d.services {
-		owner := ledger.Owner{Name: dirty.source + ":" + dirty.name.String()}
+		owner := ledger.Owner{Name: ownerName(dirty.source, dirty.name)}
 		var objects dataplane.Objects
 		if dirty.exists {
 			owner.Created = dirty.view.Service.Created
 			var problems []service.Problem
 			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service)
-			r.observer.Problems(translated(dirty), problems)
+			r.observer.Problems(translated(dirty), inObject(dirty.view.UID, problems))
 		} else {
 			r.observer.Problems(translated(dirty), nil)
 		}
 		r.replace(owner, objects, keys)
 		r.checks.set(owner.Name, r.healthCheck(dirty))
 	}
+	r.reportConflicts()
 	return keys
+}
+
+// inObject marks problems as those of an API object.
+func inObject(uid string, problems []service.Problem) []service.Problem {
+	for i := range problems {
+		problems[i].UID = uid
+	}
+	return problems
 }
 
 // translated names the object that problems found while translating are filed under, apart from those that the source

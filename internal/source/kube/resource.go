@@ -47,6 +47,9 @@ func newCompact(kind string, meta *metav1.ObjectMeta, problems []service.Problem
 	if meta.Namespace != "" {
 		object = kind + " " + meta.Namespace + "/" + meta.Name
 	}
+	for i := range problems {
+		problems[i].UID = string(meta.UID)
+	}
 	return &compact{
 		ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name},
 		object:     object,
@@ -76,6 +79,7 @@ func services(client kubernetes.Interface) resource {
 				return nil, false
 			}
 			value, served, problems := service.FromService(in)
+			value.UID = string(in.UID)
 			out := newCompact("Service", &in.ObjectMeta, problems)
 			if served {
 				out.deliver = func(sink service.Sink) { sink.SetService(value) }
