@@ -55,6 +55,7 @@ func reconcileOptions(cfg config.Config, families []dataplane.Family) reconcile.
 		Service: service.Options{
 			Scheduler:  cfg.IPVS.Scheduler,
 			NoFallback: cfg.IPVS.NoFallback,
+			Marks:      cfg.Masquerade.Marks,
 			Masquerade: service.Masquerade{All: cfg.Masquerade.All, Mark: cfg.Masquerade.Mark,
 				Local: service.Detector{CIDRs: cfg.Masquerade.CIDRs, Interface: cfg.Masquerade.Interface,
 					NodeCIDRs: cfg.Masquerade.Mode == config.LocalNodeCIDR}},
@@ -65,16 +66,19 @@ func reconcileOptions(cfg config.Config, families []dataplane.Family) reconcile.
 		AuditPeriod:  cfg.IPVS.SyncPeriod,
 		MinPeriod:    cfg.IPVS.MinSyncPeriod,
 		DrainTimeout: cfg.IPVS.DrainTimeout,
-		Ours:         ours(cfg.IPVS.Exclude),
+		Ours:         ours(cfg),
 		Clock:        clock.RealClock{},
 	}
 }
 
 // ours says which virtual servers may be deleted when nothing wants them: those at an address, outside of what the
-// operator excluded. Firewall marks are somebody else's.
-func ours(excluded []netip.Prefix) func(dataplane.VirtualServerKey) bool {
+// operator excluded, and those with a packet mark out of the range that is given to the proxy.
+func ours(cfg config.Config) func(dataplane.VirtualServerKey) bool {
 	return func(key dataplane.VirtualServerKey) bool {
-		return key.Mark == 0 && !slices.ContainsFunc(excluded, func(p netip.Prefix) bool { return p.Contains(key.Addr) })
+		if key.Mark != 0 {
+			return cfg.Masquerade.Marks.Contains(key.Mark &^ cfg.Masquerade.Mark)
+		}
+		return !slices.ContainsFunc(cfg.IPVS.Exclude, func(p netip.Prefix) bool { return p.Contains(key.Addr) })
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kube-ipvs-proxy/internal/service"
 )
 
 // refused holds what a file must not say, the name and value that the error must show, and a part of the remedy. Where
@@ -86,7 +88,7 @@ func TestRefused(t *testing.T) {
 
 func TestOwnFlagsRefused(t *testing.T) {
 	for arg, part := range map[string]string{
-		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--kube-api-qps=NaN": "--kube-api-qps",
+		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--internal-marks=9-1": `--internal-marks: "9-1"`, "--kube-api-qps=NaN": "--kube-api-qps",
 	} {
 		_, err := load(t, arg)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), part) {
@@ -124,7 +126,7 @@ func TestAccepted(t *testing.T) {
 		want any
 	}{
 		{"detectLocalMode: NodeCIDR\nclusterCIDR: not looked at", func(c Config) any { return c.Masquerade },
-			Masquerade{Mark: 0x4000, Mode: LocalNodeCIDR}},
+			Masquerade{Mark: 0x4000, Marks: service.DefaultMarks(), Mode: LocalNodeCIDR}},
 		{"detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni+}", func(c Config) any { return c.Masquerade.Interface }, "cni+"},
 		{"detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: fourteenletter}",
 			func(c Config) any { return c.Masquerade.Interface }, "fourteenletter+"},

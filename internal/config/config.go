@@ -93,7 +93,9 @@ const (
 type Masquerade struct {
 	All  bool
 	Mark uint32 // exactly one bit
-	Mode LocalMode
+	// Marks are the packet marks that may be used otherwise; those with the bit of Mark are not.
+	Marks service.MarkRange
+	Mode  LocalMode
 	// CIDRs are those of LocalClusterCIDR, masked, at most one of each family; empty in other modes.
 	CIDRs []netip.Prefix
 	// Interface is that of the two interface modes, as iptables -i takes it; empty in other modes.

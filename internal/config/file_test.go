@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"kube-ipvs-proxy/internal/service"
 )
 
 func TestSampleStrictARP(t *testing.T) {
@@ -32,7 +34,7 @@ func TestSampleServeEverywhere(t *testing.T) {
 	if c.Run.OOMScoreAdj != -998 || c.API.Kubeconfig != "/var/lib/kube-proxy/kubeconfig.conf" {
 		t.Errorf("run %+v, API %+v", c.Run, c.API)
 	}
-	if want := (Masquerade{Mark: 0x4000, Mode: LocalClusterCIDR, CIDRs: prefixes("10.244.0.0/16")}); !reflect.DeepEqual(c.Masquerade, want) {
+	if want := (Masquerade{Mark: 0x4000, Marks: service.DefaultMarks(), Mode: LocalClusterCIDR, CIDRs: prefixes("10.244.0.0/16")}); !reflect.DeepEqual(c.Masquerade, want) {
 		t.Errorf("masquerade %+v", c.Masquerade)
 	}
 	if len(c.Warnings) != 0 {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/kube-proxy/config/v1alpha1"
+
+	"kube-ipvs-proxy/internal/service"
 )
 
 // Flags is the command line as given: kube-proxy's flags and our own.
@@ -20,6 +22,7 @@ type Flags struct {
 	api   API  // Master and Manifests
 	ipvs  IPVS // DrainTimeout and NoFallback
 	ports deprecatedPorts
+	marks string
 }
 
 // deprecatedPorts are --healthz-port and --metrics-port.
@@ -34,6 +37,7 @@ func NewFlags() *Flags {
 	f := &Flags{
 		ipvs:  IPVS{DrainTimeout: defaultDrainTimeout},
 		ports: deprecatedPorts{healthzPort, metricsPort},
+		marks: service.DefaultMarks().String(),
 	}
 	setDefaults(&f.file)
 	return f
@@ -85,6 +89,10 @@ func (f *Flags) addOwn(out *Config, c *checker) {
 	out.IPVS.NoFallback, out.IPVS.DrainTimeout = f.ipvs.NoFallback, f.ipvs.DrainTimeout
 	if f.ipvs.DrainTimeout < 0 {
 		c.refuse("--drain-timeout", f.ipvs.DrainTimeout, "give 0, to cut connections at once, or more")
+	}
+	var err error
+	if out.Masquerade.Marks, err = service.ParseMarkRange(f.marks, out.Masquerade.Mark); err != nil {
+		c.refuse("--internal-marks", f.marks, "%v", err)
 	}
 	out.Run = f.run
 	out.Run.OOMScoreAdj = c.number("oomScoreAdj", out.File.OOMScoreAdj, -1000, 1000)

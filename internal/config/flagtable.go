@@ -87,6 +87,8 @@ func (f *Flags) masqueradeFlags() []option {
 			"masquerade everything that is sent to a ClusterIP"},
 		{"iptables-masquerade-bit", "iptables.masqueradeBit", f.file.IPTables.MasqueradeBit,
 			"bit of the packet mark that asks for masquerading, 0 to 31"},
+		{"internal-marks", "", &f.marks,
+			"packet marks, FIRST-LAST, for pods and the node as clients of Services with externalTrafficPolicy Local"},
 		{"detect-local-mode", "detectLocalMode", (*string)(&f.file.DetectLocalMode),
 			"how to tell traffic of own pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
 		{"cluster-cidr", "clusterCIDR", &f.file.ClusterCIDR,

@@ -168,12 +168,15 @@ type Pool struct {
 	// Leaving are servers, wanted or not, that a slice lists as terminating or not serving: when they vanish from the
 	// slices they are gone, and are deleted at once.
 	Leaving []netip.AddrPort
+	// For are the addresses and ports that the packets with the mark of a firewall-mark virtual server were sent to, all of
+	// one protocol; nil for other virtual servers, and where it is not known, as in a snapshot.
+	For []VirtualServerKey
 }
 
 // Equal reports whether two pools want exactly the same, order included.
 func (p Pool) Equal(o Pool) bool {
 	return p.VirtualServer == o.VirtualServer && slices.Equal(p.RealServers, o.RealServers) &&
-		slices.Equal(p.Listed, o.Listed) && slices.Equal(p.Leaving, o.Leaving)
+		slices.Equal(p.Listed, o.Listed) && slices.Equal(p.Leaving, o.Leaving) && slices.Equal(p.For, o.For)
 }
 
 // Member is a real server together with the virtual server it belongs to: the object of an operation.

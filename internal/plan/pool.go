@@ -14,10 +14,15 @@ func (d *draft) pool(key dataplane.VirtualServerKey) {
 	have := d.planner.pools[key]
 	if !wanted {
 		delete(d.planner.leaving, key)
-		if have != nil && !d.request.AddOnly {
+		if have == nil {
+			delete(d.planner.marked, key)
+		} else if !d.request.AddOnly {
 			d.deletePool(have)
 		}
 		return
+	}
+	if key.Mark != 0 {
+		d.planner.marked[key] = want.For
 	}
 	switch {
 	case have != nil:
@@ -80,10 +85,8 @@ func wants(pool dataplane.Pool, addr netip.AddrPort) bool {
 // deletePool removes a virtual server; its real servers go with it.
 func (d *draft) deletePool(have *pool) {
 	d.serversDown = append(d.serversDown, remove(have.server))
-	if !have.server.Key.Protocol.Drains() {
-		for addr := range have.reals {
-			d.forget(have.server.Key, addr)
-		}
+	for addr := range have.reals {
+		d.forget(have.server.Key, addr)
 	}
 }
 
@@ -160,7 +163,7 @@ func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort
 // drains reports whether a real server that is not wanted stays, with weight 0, for the connections it has. Listed says
 // that a slice has it; gone that none has, and that it was terminating or not serving before.
 func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.AddrPort, listed, gone bool) bool {
-	if !key.Protocol.Drains() && key.Mark == 0 {
+	if !d.planner.keepsConnections(key) {
 		return false
 	}
 	if d.request.Ended != nil && have.reals[addr].Weight == 0 && d.request.Ended(key, addr) {
@@ -186,8 +189,11 @@ func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.Ad
 
 // forget plans the removal of conntrack entries that would go on sending packets to a deleted UDP or SCTP real server.
 func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
-	if !key.Protocol.Drains() && key.Mark == 0 {
-		d.flows[dataplane.Flows{VirtualServer: key, RealServer: addr}] = struct{}{}
+	if d.planner.keepsConnections(key) {
+		return
+	}
+	for _, target := range d.planner.targets(key) {
+		d.flows[dataplane.Flows{VirtualServer: target, RealServer: addr}] = struct{}{}
 	}
 }
 

@@ -16,6 +16,22 @@ type pool struct {
 	unlisted map[netip.AddrPort]time.Time
 }
 
+// targets returns the addresses and ports that a virtual server serves: its own or, with a firewall mark, those whose
+// packets are marked so; none if that is not known.
+func (p *Planner) targets(key dataplane.VirtualServerKey) []dataplane.VirtualServerKey {
+	if key.Mark == 0 {
+		return []dataplane.VirtualServerKey{key}
+	}
+	return p.marked[key]
+}
+
+// keepsConnections reports whether the real servers of a virtual server drain before they are deleted, as its protocol
+// says. Where that is not known they do: it is the way that cuts nothing.
+func (p *Planner) keepsConnections(key dataplane.VirtualServerKey) bool {
+	targets := p.targets(key)
+	return len(targets) == 0 || targets[0].Protocol.Drains()
+}
+
 // ObserveAddress records that an address is, or is no longer, on the device.
 func (p *Planner) ObserveAddress(addr netip.Addr, bound bool) {
 	p.newer.note(dataplane.Address{Addr: addr})

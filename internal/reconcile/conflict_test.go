@@ -158,7 +158,7 @@ func TestLoserOfAConflictDoesNotTouchTheWinner(t *testing.T) {
 		f.source.SetSlice(slice("young", "10.1.0.2"))
 		expect("when the loser has endpoints elsewhere", alone)
 		f.source.DeleteService(winner.Name)
-		expect("when the winner has gone", "KUBE-EXTERNAL-IP-LOCAL KUBE-NO-LOCAL")
+		expect("when the winner has gone", "KUBE-EXTERNAL-IP-LOCAL KUBE-INTERNAL-MARK KUBE-NO-LOCAL")
 		f.source.SetService(winner)
 		expect("when it is back", alone)
 		f.expectReals(dataplane.KeyOf(dataplane.TCP, netip.MustParseAddr("203.0.113.1"), 80), map[string]uint32{"10.1.0.1": 1})

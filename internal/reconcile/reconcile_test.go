@@ -81,8 +81,8 @@ func options() reconcile.Options {
 		NodeName:     "node-1",
 		AuditPeriod:  30 * time.Second,
 		DrainTimeout: 15 * time.Minute,
-		Ours:         func(key dataplane.VirtualServerKey) bool { return key.Mark == 0 },
-		Clock:        clock.RealClock{},
+		Ours:         func(key dataplane.VirtualServerKey) bool { return key.Mark < 0x8000 },
+		Clock: clock.RealClock{},
 	}
 }
 

@@ -36,6 +36,7 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	l.retries.due(l.started, keys)
 	if !l.status.complete && d.complete && !d.more {
 		l.status.complete = true
+		r.marks.inherited = nil
 		keys.Merge(l.planner.Keys()) // from now on, what nothing wants may go
 	}
 	round := r.apply(ctx, keys)
@@ -80,14 +81,16 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 	for _, dirty := range d.services {
 		owner := ledger.Owner{Name: ownerName(dirty.source, dirty.name)}
 		var objects dataplane.Objects
+		markOf, done := r.marks.lease(owner.Name)
 		if dirty.exists {
 			owner.Created = dirty.view.Service.Created
 			var problems []service.Problem
-			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service)
+			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service, markOf)
 			r.observer.Problems(translated(dirty), inObject(dirty.view.UID, problems))
 		} else {
 			r.observer.Problems(translated(dirty), nil)
 		}
+		done()
 		r.replace(owner, objects, keys)
 		r.checks.set(owner.Name, r.healthCheck(dirty))
 	}

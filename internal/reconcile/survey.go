@@ -124,6 +124,9 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context) {
 // round looks at everything in it and everything desired.
 func (r *Reconciler) adopt(snapshot *kernel.Snapshot) int {
 	drifted := r.loop.planner.Adopt(snapshot.Objects)
+	if !r.loop.status.adopted {
+		r.marks.learn(snapshot.Objects, r.loop.planner.Keys())
+	}
 	r.loop.pending.Merge(drifted)
 	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
 	r.loop.pending.Merge(r.loop.planner.Keys())

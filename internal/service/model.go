@@ -109,6 +109,7 @@ type Options struct {
 	Scheduler  string // kernel name of the scheduler, for example "rr"
 	NoFallback bool   // leave out the fall-back flag of the sh and mh schedulers
 	Masquerade Masquerade
+	Marks      MarkRange
 }
 
 // Masquerade says which traffic leaves with an address of the node as its source.
@@ -116,6 +117,14 @@ type Masquerade struct {
 	All   bool     // masqueradeAll: everything sent to a ClusterIP
 	Mark  uint32   // the packet mark that asks for it, one bit; 0 for DefaultMark
 	Local Detector // what counts as traffic of this node's own pods; zero for unknown
+}
+
+// Bit returns the packet mark that asks for masquerading.
+func (m Masquerade) Bit() uint32 {
+	if m.Mark == 0 {
+		return DefaultMark
+	}
+	return m.Mark
 }
 
 // DefaultMark is the packet mark for a masqueradeBit of 14, the default.

@@ -112,9 +112,17 @@ func FuzzService(f *testing.F) {
 		in := tape{data}
 		view, facts := in.view(), in.facts()
 		options := service.Options{Scheduler: []string{"rr", "mh", "sh"}[in.next()%3]}
-		got, _ := Service(view, facts, options)
+		given := map[[2]uint16]uint32{}
+		markOf := func(port service.Port, _ []dataplane.VirtualServerKey) uint32 {
+			id := [2]uint16{uint16(port.Protocol), port.Port}
+			if given[id] == 0 {
+				given[id] = uint32(len(given) + 1)
+			}
+			return given[id]
+		}
+		got, _ := Service(view, facts, options, markOf)
 		validate(t, got, facts)
-		again, _ := Service(view, facts, options)
+		again, _ := Service(view, facts, options, markOf)
 		if got.Dump() != again.Dump() || !slices.EqualFunc(got.Pools, again.Pools, dataplane.Pool.Equal) {
 			t.Error("translated twice, it differs")
 		}
@@ -152,7 +160,9 @@ func validate(t *testing.T, objects dataplane.Objects, facts service.Facts) {
 func validatePool(t *testing.T, pool dataplane.Pool, objects dataplane.Objects, facts service.Facts) {
 	t.Helper()
 	key := pool.Key
-	if !service.Reachable(key.Addr) || key.Port == 0 || !slices.Contains(protocols(), key.Protocol) ||
+	if key.Mark != 0 {
+		validateMarked(t, pool, objects)
+	} else if !service.Reachable(key.Addr) || key.Port == 0 || !slices.Contains(protocols(), key.Protocol) ||
 		!slices.Contains(facts.Families, key.Family) || key.Family != dataplane.FamilyOf(key.Addr) || int(pool.MaskBits) != key.Family.Bits() {
 		t.Errorf("invalid virtual server %+v", pool.VirtualServer)
 	}
@@ -172,12 +182,37 @@ func validatePool(t *testing.T, pool dataplane.Pool, objects dataplane.Objects, 
 			t.Errorf("%s of %s is both wanted and listed as not wanted", addr, key)
 		}
 	}
+	if key.Mark != 0 {
+		return
+	}
 	refused := slices.ContainsFunc(objects.Entries, func(e dataplane.Entry) bool {
 		return (e.Set == SetName(key.Family, NoEndpoints) || e.Set == SetName(key.Family, NoLocal)) &&
 			e.Addr == key.Addr && e.Port == key.Port && e.Protocol == key.Protocol
 	})
 	if refused != (len(pool.RealServers) == 0) {
 		t.Errorf("%s: refused or dropped %v with %d real servers", key, refused, len(pool.RealServers))
+	}
+}
+
+// validateMarked: what has the mark stands beside virtual servers of the same Service and protocol, one of whose entries
+// carries it.
+func validateMarked(t *testing.T, pool dataplane.Pool, objects dataplane.Objects) {
+	t.Helper()
+	key := pool.Key
+	if key != dataplane.MarkKeyOf(key.Family, key.Mark) || pool.Timeout != 0 || int(pool.MaskBits) != key.Family.Bits() || len(pool.For) == 0 {
+		t.Errorf("invalid virtual server %+v for %v", pool.VirtualServer, pool.For)
+	}
+	for _, target := range pool.For {
+		if target.Protocol != pool.For[0].Protocol || target.Family != key.Family ||
+			!slices.ContainsFunc(objects.Pools, func(p dataplane.Pool) bool { return p.Key == target }) {
+			t.Errorf("%s is for %s", key, target)
+		}
+		if !slices.ContainsFunc(objects.Entries, func(e dataplane.Entry) bool {
+			return e.Set == SetName(key.Family, InternalMark) && dataplane.KeyOf(e.Protocol, e.Addr, e.Port) == target &&
+				(e.Mark == key.Mark || e.Mark|service.DefaultMark == key.Mark)
+		}) {
+			t.Errorf("packets to %s are not marked for %s", target, key)
+		}
 	}
 }
 
@@ -203,6 +238,8 @@ func validateEntry(t *testing.T, e dataplane.Entry, set dataplane.Set) {
 		t.Errorf("%s has an address that %s does not take", e, set)
 	case hasPeer && (e.Peer != e.Peer.Masked() || e.Peer.Bits() == 0 || dataplane.FamilyOf(e.Peer.Addr()) != set.Family):
 		t.Errorf("%s has a peer that %s does not take", e, set)
+	case (e.Mark != 0) != set.Marks:
+		t.Errorf("%s has mark %d", e, e.Mark)
 	case set.Type == dataplane.HashIPPortIP && !e.Peer.IsSingleIP():
 		t.Errorf("%s has a network for an address", e)
 	}

@@ -91,7 +91,7 @@ func (s scene) dump(c *service.Catalog) (dump, problemLines string) {
 	var lines []string
 	for name := range c.Names() {
 		view, _ := c.View(name)
-		objects, problems := Service(view, s.facts, s.options)
+		objects, problems := Service(view, s.facts, s.options, portMark)
 		all.Pools = append(all.Pools, objects.Pools...)
 		all.Addresses = append(all.Addresses, objects.Addresses...)
 		all.Entries = append(all.Entries, objects.Entries...)
@@ -191,3 +191,6 @@ func decode[T any](t *testing.T, text string) []T {
 	}
 	return out
 }
+
+// portMark gives the packets to a port its number for a mark.
+func portMark(port service.Port, _ []dataplane.VirtualServerKey) uint32 { return uint32(port.Port) }

@@ -94,6 +94,8 @@ func (h host) chain(table dataplane.Table, name string, p *packet) string {
 			if verdict := h.chain(table, action.Chain, p); verdict != "" {
 				return verdict
 			}
+		case dataplane.SetMarkFrom:
+			p.mark = h.markIn(action, *p)
 		case dataplane.SetMark:
 			p.mark = p.mark&^action.Mask ^ action.Value
 		default:
@@ -127,6 +129,11 @@ func (h host) matches(match dataplane.Match, p packet) bool {
 		return (p.mark&m.Mask == m.Value) != m.Not
 	case dataplane.MatchState:
 		return slices.Contains(strings.Split(m.States, ","), p.state) != m.Not
+	case dataplane.MatchLocalSource:
+		ours := slices.ContainsFunc(h.entries, func(e dataplane.Entry) bool {
+			return e.Addr == p.from && (strings.HasSuffix(e.Set, "IPVS-IPS") || strings.HasSuffix(e.Set, "NODE-PORT-IPS"))
+		})
+		return ours != m.Not
 	case dataplane.MatchInput:
 		prefix, wild := strings.CutSuffix(m.Interface, "+")
 		return (p.input == m.Interface || wild && strings.HasPrefix(p.input, prefix)) != m.Not
@@ -135,6 +142,18 @@ func (h host) matches(match dataplane.Match, p packet) bool {
 	}
 	h.t.Fatalf("the rules use %T, which this test does not know", match)
 	return false
+}
+
+// markIn returns the mark of the entry that the packet is looked up as.
+func (h host) markIn(from dataplane.SetMarkFrom, p packet) uint32 {
+	for _, entry := range h.entries {
+		one := host{t: h.t, sets: h.sets, entries: []dataplane.Entry{entry}}
+		if one.inSet(dataplane.MatchSet{Set: from.Set, Fields: from.Fields}, p) {
+			return entry.Mark
+		}
+	}
+	h.t.Fatalf("a mark for %s:%d is looked up in %s, which has none", p.to, p.port, from.Set)
+	return 0
 }
 
 func (h host) inSet(m dataplane.MatchSet, p packet) bool {

@@ -21,12 +21,14 @@ const (
 	chainSourceRanges   = "KUBE-SOURCE-RANGES-FIREWALL"
 	chainIPVSFilter     = "KUBE-IPVS-FILTER"
 	chainIPVSOutFilter  = "KUBE-IPVS-OUT-FILTER"
+	chainInternalMark   = "KUBE-INTERNAL-MARK"
 	commentServices     = "kubernetes service portals"
 	commentPostrouting  = "kubernetes postrouting rules"
 	commentForward      = "kubernetes forwarding rules"
 	commentHealthCheck  = "kubernetes health check rules"
 	commentFirewall     = "kube-proxy firewall rules"
 	commentAccessFilter = "kubernetes ipvs access filter"
+	commentInternal     = "kubernetes clients inside the cluster"
 )
 
 // Rules returns the packet-filter rules of a family. They name sets and never a Service's address, and depend on the
@@ -47,13 +49,16 @@ func Rules(family dataplane.Family, options service.Options) dataplane.Ruleset {
 			{Table: dataplane.Filter, Name: chainSourceRanges, Rules: r.sourceRanges()},
 			{Table: dataplane.Filter, Name: chainIPVSFilter, Rules: r.ipvsFilter()},
 			{Table: dataplane.Filter, Name: chainIPVSOutFilter, Rules: nil},
+			{Table: dataplane.Mangle, Name: chainInternalMark, Rules: r.internalMark()},
+			{Table: dataplane.Mangle, Name: chainProxyFirewall, Rules: r.nodeFirewall()},
+			{Table: dataplane.Mangle, Name: chainSourceRanges, Rules: r.sourceRanges()},
 		},
 		Jumps: jumps(),
 	}
 }
 
-// jumps are kube-proxy's, letter for letter and in its order, so that each finds the other's instead of adding its own.
-// They are prepended one by one: INPUT comes to pass KUBE-IPVS-FILTER first and KUBE-NODE-PORT last.
+// jumps are kube-proxy's, letter for letter and in its order, so that each finds the other's instead of adding its own;
+// those in table mangle are ours alone. They are prepended one by one: INPUT comes to pass KUBE-IPVS-FILTER first and KUBE-NODE-PORT last.
 func jumps() []dataplane.Jump {
 	return []dataplane.Jump{
 		{Table: dataplane.NAT, From: "OUTPUT", To: chainServices, Comment: commentServices},
@@ -65,6 +70,9 @@ func jumps() []dataplane.Jump {
 		{Table: dataplane.Filter, From: "FORWARD", To: chainProxyFirewall, Comment: commentFirewall},
 		{Table: dataplane.Filter, From: "INPUT", To: chainIPVSFilter, Comment: commentAccessFilter},
 		{Table: dataplane.Filter, From: "OUTPUT", To: chainIPVSOutFilter, Comment: commentAccessFilter},
+		{Table: dataplane.Mangle, From: "INPUT", To: chainInternalMark, Comment: commentInternal},
+		{Table: dataplane.Mangle, From: "OUTPUT", To: chainInternalMark, Comment: commentInternal},
+		{Table: dataplane.Mangle, From: "OUTPUT", To: chainProxyFirewall, Comment: commentFirewall},
 	}
 }
 
@@ -87,12 +95,7 @@ func (r ruleBuilder) in(set, fields string) dataplane.Match {
 	return dataplane.MatchSet{Set: SetName(r.family, set), Fields: fields}
 }
 
-func (r ruleBuilder) mark() uint32 {
-	if r.masquerade.Mark == 0 {
-		return service.DefaultMark
-	}
-	return r.masquerade.Mark
-}
+func (r ruleBuilder) mark() uint32 { return r.masquerade.Bit() }
 
 func (r ruleBuilder) marked(not bool) dataplane.Match {
 	return dataplane.MatchMark{Value: r.mark(), Mask: r.mark(), Not: not}
@@ -105,17 +108,20 @@ func (r ruleBuilder) loopback() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)
 }
 
-// notFromPods returns the match for traffic that is not of this node's own pods; false if nobody said how to tell.
-func (r ruleBuilder) notFromPods() (dataplane.Match, bool) {
+// fromPods returns the match for traffic of pods, notFromPods for all other; false if nobody said how to tell.
+func (r ruleBuilder) fromPods() (dataplane.Match, bool)    { return r.pods(false) }
+func (r ruleBuilder) notFromPods() (dataplane.Match, bool) { return r.pods(true) }
+
+func (r ruleBuilder) pods(not bool) (dataplane.Match, bool) {
 	if name := r.masquerade.Local.Interface; name != "" {
-		return dataplane.MatchInput{Interface: name, Not: true}, true
+		return dataplane.MatchInput{Interface: name, Not: not}, true
 	}
 	cidrs := r.masquerade.Local.CIDRs
 	i := slices.IndexFunc(cidrs, func(p netip.Prefix) bool { return dataplane.FamilyOf(p.Addr()) == r.family })
 	if i < 0 {
 		return nil, false
 	}
-	return dataplane.MatchSource{Prefix: cidrs[i].Masked(), Not: true}, true
+	return dataplane.MatchSource{Prefix: cidrs[i].Masked(), Not: not}, true
 }
 
 // rule writes a rule on one line.

@@ -51,6 +51,9 @@ func (r ruleBuilder) ipvsFilter() []dataplane.Rule {
 		r.checkSourceRanges(),
 	}
 	rules = append(rules, r.refuse("no endpoints", r.in(NoEndpoints, toAddressPort))...)
+	if fromPods, ok := r.fromPods(); ok {
+		rules = append(rules, rule("pods are served by every node", dataplane.Return{}, fromPods, r.in(InternalMark, toAddressPort)))
+	}
 	rules = append(rules,
 		// An answer would end the client's attempt, though the load balancer may find the right node next time (P26).
 		rule("no endpoints on this node", dataplane.Drop{}, r.in(NoLocal, toAddressPort)))

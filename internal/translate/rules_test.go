@@ -42,7 +42,7 @@ func town(t *testing.T) []dataplane.Entry {
 		{7, 80, 0, ranged, nil},
 	} {
 		view := townService(s.number, s.port, s.nodePort, s.policy, s.behind)
-		objects, problems := Service(view, facts, service.Options{Scheduler: "rr"})
+		objects, problems := Service(view, facts, service.Options{Scheduler: "rr"}, portMark)
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}
@@ -189,6 +189,7 @@ func TestInput(t *testing.T) {
 		{"P26 LB IP", "tcp 172.16.0.9 > 203.0.113.4:80", "drop"},
 		{"P26 externalIP", "udp 172.16.0.9 > 198.51.100.4:80", "drop"},
 		{"P26 NodePort", "sctp 172.16.0.9 > 192.168.0.1:30084", "drop"},
+		{"P26 B24 pod to LB IP is served", "tcp 10.1.0.9 > 203.0.113.4:80", ""},
 		{"P26 ClusterIP is served", "tcp 10.1.0.9 > 10.96.0.4:80", ""},
 		{"P26 established", "tcp 172.16.0.9 > 203.0.113.4:80 ESTABLISHED", ""},
 		{"B40 allowed", "tcp 10.9.9.9 > 203.0.113.6:80", ""},
@@ -205,7 +206,7 @@ func TestInput(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := packetOf(t, c.packet)
-			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), service.Options{}), town(t))
+			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), service.Options{Masquerade: cidr()}), town(t))
 			if got := host.pass(dataplane.Filter, "INPUT", &p); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
@@ -241,6 +242,63 @@ func TestForwardAndPostrouting(t *testing.T) {
 	}
 }
 
+// B24, P26: clients inside the cluster are told from those outside by a mark, before IPVS sees their packets.
+func TestB24MarkOfClientsInside(t *testing.T) {
+	const vip, other = 80, 80 | service.DefaultMark // portMark
+	bridge := service.Masquerade{Local: service.Detector{Interface: "cni0"}}
+	for _, c := range []struct {
+		name       string
+		masquerade service.Masquerade
+		hook       string
+		packet     string
+		want       uint32
+	}{
+		{"pod to LB IP", cidr(), "INPUT", "tcp 10.1.0.9 > 203.0.113.3:80", vip},
+		{"pod to externalIP, bridge", bridge, "INPUT", "udp 10.1.0.9 > 198.51.100.3:80 in=cni0", vip},
+		{"pod to NodePort is masqueraded", cidr(), "INPUT", "tcp 10.1.0.9 > 192.168.0.1:30083", other},
+		{"established", cidr(), "INPUT", "tcp 10.1.0.9 > 203.0.113.3:80 ESTABLISHED", vip},
+		{"outside to LB IP", cidr(), "INPUT", "tcp 172.16.0.9 > 203.0.113.3:80", 0},
+		{"outside to LB IP, bridge", bridge, "INPUT", "tcp 10.1.0.9 > 203.0.113.3:80 in=eth0", 0},
+		{"outside to NodePort", cidr(), "INPUT", "tcp 172.16.0.9 > 192.168.0.1:30083", 0},
+		{"nobody said how to tell pods", service.Masquerade{}, "INPUT", "tcp 10.1.0.9 > 203.0.113.3:80", 0},
+		{"pod to ClusterIP", cidr(), "INPUT", "tcp 10.1.0.9 > 10.96.0.3:80", 0},
+		{"pod to a Service with policy Cluster", cidr(), "INPUT", "tcp 10.1.0.9 > 203.0.113.1:80", 0},
+		{"node to LB IP is masqueraded", service.Masquerade{}, "OUTPUT", "tcp 203.0.113.3 > 203.0.113.3:80", other},
+		{"node to externalIP is masqueraded", cidr(), "OUTPUT", "sctp 198.51.100.3 > 198.51.100.3:80", other},
+		{"node to NodePort is masqueraded", cidr(), "OUTPUT", "udp 192.168.0.1 > 192.168.0.1:30083", other},
+		{"node to ClusterIP", service.Masquerade{}, "OUTPUT", "tcp 10.96.0.3 > 10.96.0.3:80", service.DefaultMark},
+		{"node to elsewhere", cidr(), "OUTPUT", "tcp 192.168.0.1 > 8.8.8.8:80", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := packetOf(t, c.packet)
+			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), service.Options{Masquerade: c.masquerade}), town(t))
+			if verdict := host.pass(dataplane.Mangle, c.hook, &p); verdict != "" {
+				t.Errorf("table mangle: %s", verdict)
+			}
+			if c.hook == "OUTPUT" { // nat comes after mangle, and before IPVS
+				host.pass(dataplane.NAT, c.hook, &p)
+			}
+			if p.mark != c.want {
+				t.Errorf("mark %#x, want %#x", p.mark, c.want)
+			}
+		})
+	}
+}
+
+// B40, P20: the node itself is held to the source ranges before IPVS takes its packets.
+func TestB40SourceRangesForTheNode(t *testing.T) {
+	for text, want := range map[string]string{
+		"tcp 203.0.113.6 > 203.0.113.6:80": "drop", "tcp 10.9.9.9 > 203.0.113.6:80": "",
+		"tcp 192.168.0.1 > 198.51.100.6:80": "", "tcp 203.0.113.3 > 203.0.113.3:80": "",
+	} {
+		p := packetOf(t, text)
+		host := hostOf(t, Rules(dataplane.IPv4, service.Options{}), town(t))
+		if got := host.pass(dataplane.Mangle, "OUTPUT", &p); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // The jumps are the ones that kube-proxy makes, and looks for (`iptables -C`) when it takes over again.
 func TestB51JumpsAndChains(t *testing.T) {
 	rules := Rules(dataplane.IPv6, service.Options{})
@@ -258,6 +316,10 @@ func TestB51JumpsAndChains(t *testing.T) {
 		"filter FORWARD KUBE-PROXY-FIREWALL: kube-proxy firewall rules",
 		"filter INPUT KUBE-IPVS-FILTER: kubernetes ipvs access filter",
 		"filter OUTPUT KUBE-IPVS-OUT-FILTER: kubernetes ipvs access filter",
+		// Ours alone.
+		"mangle INPUT KUBE-INTERNAL-MARK: kubernetes clients inside the cluster",
+		"mangle OUTPUT KUBE-INTERNAL-MARK: kubernetes clients inside the cluster",
+		"mangle OUTPUT KUBE-PROXY-FIREWALL: kube-proxy firewall rules",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -267,10 +329,11 @@ func TestB51JumpsAndChains(t *testing.T) {
 		chains = append(chains, string(c.Table)+" "+c.Name)
 	}
 	slices.Sort(chains)
-	const kubeProxys = "filter KUBE-FORWARD,filter KUBE-IPVS-FILTER,filter KUBE-IPVS-OUT-FILTER,filter KUBE-NODE-PORT," +
-		"filter KUBE-PROXY-FIREWALL,filter KUBE-SOURCE-RANGES-FIREWALL,nat KUBE-LOAD-BALANCER,nat KUBE-MARK-MASQ," +
-		"nat KUBE-NODE-PORT,nat KUBE-POSTROUTING,nat KUBE-SERVICES"
-	if got := strings.Join(chains, ","); got != kubeProxys {
+	const wantChains = "filter KUBE-FORWARD,filter KUBE-IPVS-FILTER,filter KUBE-IPVS-OUT-FILTER,filter KUBE-NODE-PORT," +
+		"filter KUBE-PROXY-FIREWALL,filter KUBE-SOURCE-RANGES-FIREWALL," +
+		"mangle KUBE-INTERNAL-MARK,mangle KUBE-PROXY-FIREWALL,mangle KUBE-SOURCE-RANGES-FIREWALL," +
+		"nat KUBE-LOAD-BALANCER,nat KUBE-MARK-MASQ,nat KUBE-NODE-PORT,nat KUBE-POSTROUTING,nat KUBE-SERVICES"
+	if got := strings.Join(chains, ","); got != wantChains {
 		t.Errorf("chains %s", got)
 	}
 }

@@ -14,8 +14,8 @@ import (
 //
 // A virtual server that no endpoint is wanted for is returned with no real servers. It is meant to vanish once nothing
 // behind it drains any more, and until then an entry of KUBE-NO-ENDPOINTS or KUBE-NO-LOCAL keeps new connections off it.
-func Service(view service.View, facts service.Facts, options service.Options) (dataplane.Objects, []service.Problem) {
-	t := translation{view: view, facts: facts, options: options, seen: map[dataplane.VirtualServerKey]struct{}{}}
+func Service(view service.View, facts service.Facts, options service.Options, markOf MarkOf) (dataplane.Objects, []service.Problem) {
+	t := translation{view: view, facts: facts, options: options, markOf: markOf, seen: map[dataplane.VirtualServerKey]struct{}{}}
 	families := t.families()
 	for i, port := range view.Ports {
 		if !t.checkPort(i) {
@@ -56,6 +56,7 @@ type translation struct {
 	view     service.View
 	facts    service.Facts
 	options  service.Options
+	markOf   MarkOf
 	objects  dataplane.Objects
 	problems []service.Problem
 	seen     map[dataplane.VirtualServerKey]struct{}
@@ -137,23 +138,29 @@ func (t *translation) port(port service.Port, family dataplane.Family, endpoints
 	if t.view.Policy.ExternalLocal != t.view.Policy.InternalLocal {
 		outside = audienceOf(selection.External, endpoints, selection.Anywhere)
 	}
+	var exposed exposed
 	for _, vips := range t.vips() {
-		audience := outside
-		if vips.kind == cluster {
-			audience = inside
-		}
 		for _, addr := range vips.addrs {
-			if service.Reachable(addr) && dataplane.FamilyOf(addr) == family {
-				t.serve(vips.kind, dataplane.KeyOf(port.Protocol, addr, port.Port), audience)
+			key := dataplane.KeyOf(port.Protocol, addr, port.Port)
+			switch {
+			case !service.Reachable(addr) || key.Family != family:
+			case vips.kind == cluster:
+				t.serve(vips.kind, key, inside)
+			case t.serve(vips.kind, key, outside):
+				exposed.vips = append(exposed.vips, key)
 			}
 		}
 	}
 	if nodePortNumber != 0 {
 		for _, addr := range t.facts.NodePortAddrs {
-			if dataplane.FamilyOf(addr) == family {
-				t.serve(nodePort, dataplane.KeyOf(port.Protocol, addr, nodePortNumber), outside)
+			key := dataplane.KeyOf(port.Protocol, addr, nodePortNumber)
+			if key.Family == family && t.serve(nodePort, key, outside) {
+				exposed.nodePorts = append(exposed.nodePorts, key)
 			}
 		}
+	}
+	if t.view.Policy.ExternalLocal {
+		t.inside(port, family, exposed, audienceOf(selection.Shortcut, endpoints, selection.Anywhere))
 	}
 	t.hairpin(family, port.Protocol, endpoints)
 }
@@ -182,12 +189,12 @@ func audienceOf(wanted, endpoints []service.PortEndpoint, anywhere bool) audienc
 	return a
 }
 
-// serve adds a virtual server and the entries that go with its kind.
-func (t *translation) serve(kind kind, key dataplane.VirtualServerKey, audience audience) {
+// serve adds a virtual server and the entries that go with its kind, and reports whether there was none yet.
+func (t *translation) serve(kind kind, key dataplane.VirtualServerKey, audience audience) bool {
 	t.classify(kind, key)
 	if _, ok := t.seen[key]; ok {
 		// An address can be of two kinds, such as an externalIP that is also the load balancer's.
-		return
+		return false
 	}
 	t.seen[key] = struct{}{}
 	t.objects.Pools = append(t.objects.Pools, dataplane.Pool{
@@ -203,6 +210,7 @@ func (t *translation) serve(kind kind, key dataplane.VirtualServerKey, audience 
 	default:
 		t.entry(key.Family, NoEndpoints, entryOf(key))
 	}
+	return true
 }
 
 // maxAffinity is the longest session affinity the API allows, in seconds. Much longer ones would overflow in the

@@ -35,7 +35,7 @@ func factsOf(node string) service.Facts {
 
 func order(t *testing.T, view service.View, node string) []netip.AddrPort {
 	t.Helper()
-	objects, problems := Service(view, factsOf(node), service.Options{Scheduler: "rr"})
+	objects, problems := Service(view, factsOf(node), service.Options{Scheduler: "rr"}, portMark)
 	if len(problems) > 0 || len(objects.Pools) != 1 {
 		t.Fatalf("%d pools, %v", len(objects.Pools), problems)
 	}
@@ -96,7 +96,7 @@ func TestSchedulersAndAffinity(t *testing.T) {
 	} {
 		view := simple(1)
 		view.Policy.AffinityTimeout = c.affinity
-		objects, _ := Service(view, factsOf("n1"), c.options)
+		objects, _ := Service(view, factsOf("n1"), c.options, portMark)
 		if got := objects.Pools[0].VirtualServer.String(); got != "-A -t 10.96.0.1:80 "+c.want {
 			t.Errorf("%+v, affinity %v: %s, want %s", c.options, c.affinity, got, c.want)
 		}
@@ -116,7 +116,7 @@ func TestUnusablePorts(t *testing.T) {
 	}
 	facts := factsOf("n1")
 	facts.NodePortAddrs = parseAddrs([]string{"192.168.0.1", "fd00::1"})
-	objects, problems := Service(view, facts, service.Options{Scheduler: "rr"})
+	objects, problems := Service(view, facts, service.Options{Scheduler: "rr"}, portMark)
 	var got []string
 	for _, p := range objects.Pools {
 		got = append(got, p.Key.String())
@@ -142,7 +142,7 @@ func TestP24AddressOfSeveralPorts(t *testing.T) {
 	for _, ports := range [][]service.Port{both, both[1:], both[:1], nil} {
 		view := simple(1)
 		view.Ports = ports
-		objects, _ := Service(view, factsOf("n1"), service.Options{Scheduler: "rr"})
+		objects, _ := Service(view, factsOf("n1"), service.Options{Scheduler: "rr"}, portMark)
 		if len(objects.Addresses) != min(1, len(ports)) || len(objects.Pools) != len(ports) {
 			t.Errorf("%d ports: %d addresses, %d virtual servers", len(ports), len(objects.Addresses), len(objects.Pools))
 		}
@@ -173,6 +173,7 @@ func TestSets(t *testing.T) {
 		"KUBE-NODE-PORT-TCP":             "bitmap:port", "KUBE-NODE-PORT-LOCAL-TCP": "bitmap:port", "KUBE-NODE-PORT-UDP": "bitmap:port",
 		"KUBE-NODE-PORT-LOCAL-UDP": "bitmap:port", "KUBE-HEALTH-CHECK-NODE-PORT": "bitmap:port", "KUBE-IPVS-IPS": "hash:ip",
 		"KUBE-NODE-PORT-IPS": "hash:ip", "KUBE-NO-ENDPOINTS": "hash:ip,port", "KUBE-NO-LOCAL": "hash:ip,port",
+		"KUBE-INTERNAL-MARK": "hash:ip,port",
 	}
 	four, six := Sets([]dataplane.Family{dataplane.IPv4}), Sets([]dataplane.Family{dataplane.IPv6})
 	if len(four) != len(want) || len(six) != len(want) {
@@ -182,6 +183,9 @@ func TestSets(t *testing.T) {
 		line := "create " + set.Name + " " + want[set.Name] + hashed
 		if want[set.Name] == "bitmap:port" {
 			line = "create " + set.Name + " bitmap:port range 0-65535"
+		}
+		if set.Name == "KUBE-INTERNAL-MARK" {
+			line += " skbinfo"
 		}
 		if set.String() != line {
 			t.Errorf("%s, want %s", set, line)
@@ -203,7 +207,7 @@ func BenchmarkService(b *testing.B) {
 			view, facts := simple(n), factsOf("n1")
 			b.ReportAllocs()
 			for b.Loop() {
-				Service(view, facts, service.Options{Scheduler: "rr"})
+				Service(view, facts, service.Options{Scheduler: "rr"}, portMark)
 			}
 		})
 	}

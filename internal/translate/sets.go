@@ -26,10 +26,11 @@ const (
 	HealthCheckNodePort    = "KUBE-HEALTH-CHECK-NODE-PORT"
 	IPVSIPs                = "KUBE-IPVS-IPS"
 
-	// NodePortIPs, NoEndpoints and NoLocal are not kube-proxy's; see the package comment.
-	NodePortIPs = "KUBE-NODE-PORT-IPS"
-	NoEndpoints = "KUBE-NO-ENDPOINTS"
-	NoLocal     = "KUBE-NO-LOCAL"
+	// NodePortIPs, NoEndpoints, NoLocal and InternalMark are not kube-proxy's; see the package comment.
+	NodePortIPs  = "KUBE-NODE-PORT-IPS"
+	NoEndpoints  = "KUBE-NO-ENDPOINTS"
+	NoLocal      = "KUBE-NO-LOCAL"
+	InternalMark = "KUBE-INTERNAL-MARK"
 )
 
 // maxSetName is the longest name a set can have: IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h, less the final 0.
@@ -53,7 +54,7 @@ func Sets(families []dataplane.Family) []dataplane.Set {
 	}{
 		{dataplane.HashIPPortIP, []string{LoopBack, LoadBalancerSourceIP}},
 		{dataplane.HashIPPort, []string{ClusterIP, ExternalIP, ExternalIPLocal, LoadBalancer, LoadBalancerFW,
-			LoadBalancerLocal, NodePortSCTP, NodePortLocalSCTP, NoEndpoints, NoLocal}},
+			LoadBalancerLocal, NodePortSCTP, NodePortLocalSCTP, NoEndpoints, NoLocal, InternalMark}},
 		{dataplane.HashIPPortNet, []string{LoadBalancerSourceCIDR}},
 		{dataplane.BitmapPort, []string{NodePortTCP, NodePortLocalTCP, NodePortUDP, NodePortLocalUDP, HealthCheckNodePort}},
 		{dataplane.HashIP, []string{IPVSIPs, NodePortIPs}},
@@ -76,6 +77,7 @@ func describeSet(family dataplane.Family, name string, setType dataplane.SetType
 		set.Family = dataplane.IPv4
 		return set
 	}
+	set.Marks = name == InternalMark
 	set.HashSize, set.MaxElem = dataplane.DefaultHashSize, dataplane.DefaultMaxElem
 	return set
 }

@@ -1,0 +1,184 @@
+package behaviour
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs-proxy/e2e/cluster"
+	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
+)
+
+// toLocal is externalTrafficPolicy Local.
+func toLocal(c *corev1.Service) {
+	c.Spec.Type = corev1.ServiceTypeLoadBalancer
+	c.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// insideAndOutside is a scene whose daemon can tell pods by their addresses.
+func insideAndOutside(t *testing.T, flags ...string) *scene {
+	t.Helper()
+	return newScene(t, append(flags, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48")...)
+}
+
+// reaches asks from somewhere until each of the backends has answered, and checks that no other does.
+func reaches(t *testing.T, from *topology.Netns, target probe.Target, names ...string) {
+	t.Helper()
+	cluster.Await(t, target.String()+" from "+from.Name, func() error {
+		tally, err := probe.AskN(t.Context(), from, target, 4)
+		if got := slices.Sorted(maps.Keys(tally.Backends)); err == nil && !slices.Equal(got, slices.Sorted(slices.Values(names))) {
+			err = fmt.Errorf("answers are from %s, want %s", tally, names)
+		}
+		return err
+	})
+}
+
+// Under externalTrafficPolicy Local, clients outside get the endpoints of this node and keep their address; pods and the
+// node get those of all nodes. Without an endpoint here, those outside get no answer; without one anywhere, nobody does,
+// and is told so.
+func TestB24_P26_ExternalTrafficPolicyLocal(t *testing.T) {
+	t.Parallel()
+	s := insideAndOutside(t)
+	service := s.AddService(t, "local", toLocal)
+	service.Expose(t)
+	ways := cluster.Ways(cluster.ExternalIP, cluster.LoadBalancerIP, cluster.NodePort)
+
+	service.SetEndpoints(t, s.both()...)
+	s.Settle(t)
+	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+		if from.name != "outside" {
+			reaches(t, from.from, service.Target(way), "web", "far")
+			return
+		}
+		reaches(t, from.from, service.Target(way), "web")
+		sees(t, ask(t, from.from, service.Target(way)), s.Client.Address(way.Family))
+	})
+
+	service.SetEndpoints(t, s.Endpoint(s.far))
+	s.Settle(t)
+	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+		if from.name != "outside" {
+			answer := cluster.AwaitAnswer(t, from.from, service.Target(way), "far")
+			if from.name == "pod" && way.Kind != cluster.NodePort {
+				sees(t, answer, addressOf(s.client, way.Family))
+			} else {
+				sees(t, answer, s.nodeAddresses(way.Family)...)
+			}
+			return
+		}
+		silent(t, from.from, service.Target(way))
+	})
+
+	service.SetEndpoints(t)
+	s.Settle(t)
+	s.everyWay(t, cluster.Of(ways, topology.TCP, topology.UDP), func(t *testing.T, way cluster.Way, from asker) {
+		refusedWithin(t, from.from, service.Target(way), probe.DefaultTimeout)
+	})
+}
+
+// addressOf is the address of a pod.
+func addressOf(pod *topology.Pod, family topology.Family) netip.Addr {
+	if family == topology.IPv6 {
+		return pod.IPv6
+	}
+	return pod.IPv4
+}
+
+// Affinity holds inside and outside; the policy, the affinity and the endpoints change live; a restart changes nothing.
+func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
+	t.Parallel()
+	s := insideAndOutside(t)
+	service := s.AddService(t, "local", toLocal, affinity(10800))
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	s.Settle(t)
+	ways := cluster.Of(cluster.Ways(cluster.LoadBalancerIP, cluster.NodePort), topology.TCP)
+	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+		first := ask(t, from.from, service.Target(way)).Backend
+		reaches(t, from.from, service.Target(way), first)
+	})
+
+	before := s.marked(t)
+	s.daemon.Restart(t)
+	s.Settle(t)
+	if diff := cmp.Diff(before, s.marked(t)); diff != "" || before == "" {
+		t.Errorf("a restart changed the virtual servers with marks:\n%s", diff)
+	}
+
+	service.Update(t, affinity(0))
+	s.Settle(t)
+	for _, way := range ways {
+		reaches(t, s.client.Netns, service.Target(way), "web", "far")
+	}
+	service.Update(t, func(c *corev1.Service) { c.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster })
+	s.Settle(t)
+	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+		reaches(t, from.from, service.Target(way), "web", "far")
+	})
+	if table := s.marked(t); table != "" {
+		t.Errorf("with policy Cluster there still are firewall marks:\n%s", table)
+	}
+}
+
+// marked are the lines of the table about firewall marks.
+func (s *scene) marked(t *testing.T) string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(s.IPVS(t)) {
+		if strings.Contains(line, " -f ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// silent checks that a question gets no answer, not even a refusal.
+func silent(t *testing.T, from *topology.Netns, target probe.Target) {
+	t.Helper()
+	if answer, err := probe.Ask(t.Context(), from, shortly(target)); !errors.Is(err, probe.ErrTimeout) {
+		t.Errorf("%s from %s: %+v, %v; want no answer of any kind", target, from.Name, answer, err)
+	}
+}
+
+// loadBalancerSourceRanges hold for the node, too: its packets never pass the filter of INPUT.
+func TestB40_P20_SourceRangesForTheNode(t *testing.T) {
+	t.Parallel()
+	s := insideAndOutside(t)
+	service := s.AddService(t, "ranges", cluster.Type(corev1.ServiceTypeLoadBalancer))
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	ways := cluster.Of(cluster.Ways(cluster.LoadBalancerIP), topology.TCP, topology.UDP)
+	for _, step := range []struct {
+		ranges []string
+		served []string
+	}{
+		{[]string{"10.244.0.0/16", "fd00:10:244::/48"}, []string{"pod"}},
+		{[]string{"172.18.0.0/24", "fd00:172:18::/64"}, []string{"node", "outside"}},
+		{[]string{"0.0.0.0/0", "::/0"}, []string{"pod", "node", "outside"}},
+		{nil, []string{"pod", "node", "outside"}},
+	} {
+		service.Update(t, func(c *corev1.Service) { c.Spec.LoadBalancerSourceRanges = step.ranges })
+		s.Settle(t)
+		s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+			if slices.Contains(step.served, from.name) {
+				ask(t, from.from, service.Target(way))
+			} else if _, err := probe.Ask(t.Context(), from.from, shortly(service.Target(way))); err == nil {
+				t.Errorf("with ranges %s it is served", step.ranges)
+			}
+		})
+	}
+}
+
+// shortly is a target that is not waited for long.
+func shortly(target probe.Target) probe.Target {
+	target.Timeout = soon
+	return target
+}

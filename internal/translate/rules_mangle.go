@@ -1,0 +1,23 @@
+package translate
+
+import (
+	"kube-ipvs-proxy/internal/dataplane"
+)
+
+// internalMark marks what pods and the node itself send to the addresses and ports of Services with externalTrafficPolicy
+// Local, so that IPVS finds the virtual server with the endpoints of the whole cluster. It is passed in INPUT and OUTPUT,
+// before IPVS: what is merely forwarded pays nothing.
+func (r ruleBuilder) internalMark() []dataplane.Rule {
+	set := dataplane.SetMarkFrom{Set: SetName(r.family, InternalMark), Fields: toAddressPort}
+	rules := []dataplane.Rule{
+		rule("from this node", set, dataplane.MatchLocalSource{}, r.in(InternalMark, toAddressPort)),
+	}
+	if fromPods, ok := r.fromPods(); ok {
+		rules = append(rules, rule("from pods", set, fromPods, r.in(InternalMark, toAddressPort)))
+	}
+	return rules
+}
+
+// nodeFirewall limits the node itself to spec.loadBalancerSourceRanges: IPVS takes its packets before table filter sees
+// them.
+func (r ruleBuilder) nodeFirewall() []dataplane.Rule { return r.proxyFirewall() }
