@@ -18,7 +18,8 @@ func (a Address) String() string {
 }
 
 // Flows are the conntrack entries of connections that clients opened to a virtual address and that IPVS sent to one
-// real server. Deleting them lets the next packet of the flow be scheduled anew.
+// real server. Deleting them lets the next packet of the flow be scheduled anew. With the virtual address itself as the
+// real server they are those that IPVS sent nowhere, because there was nothing to send them to.
 type Flows struct {
 	VirtualServer VirtualServerKey
 	RealServer    netip.AddrPort

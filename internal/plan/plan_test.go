@@ -243,6 +243,21 @@ func TestP09UDPServerGoesAtOnceWithItsFlows(t *testing.T) {
 	`, b.run())
 }
 
+// P09: a flow that began while nobody served is not held back by that once somebody does. What was served stays.
+func TestP09FlowsOlderThanTheirServerAreForgotten(t *testing.T) {
+	b := newBench(t)
+	b.want(web(dataplane.UDP))
+	b.run()
+	b.want(web(dataplane.UDP, 1))
+	b.expect(`
+		ipvsadm -A -u 10.96.0.1:80 -s rr
+		ipvsadm -a -u 10.96.0.1:80 -r 10.1.0.1:8080 -m -w 1
+		conntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.96.0.1
+	`, b.run())
+	b.want(web(dataplane.UDP, 1, 2))
+	b.expect("ipvsadm -a -u 10.96.0.1:80 -r 10.1.0.2:8080 -m -w 1\n", b.run())
+}
+
 // P27: a virtual server without real servers is not kept, except while one drains.
 func TestP27EmptyVirtualServerIsNotKept(t *testing.T) {
 	b := newBench(t)

@@ -95,6 +95,7 @@ func (d *draft) createPool(want dataplane.Pool) {
 	for _, real := range want.RealServers {
 		d.serversUp = append(d.serversUp, add(dataplane.Member{VirtualServer: want.Key, RealServer: real}))
 	}
+	d.forgetUnserved(want.Key)
 }
 
 // changePool leads from what is there to what is wanted. A virtual server stays while one of its real servers drains.
@@ -194,6 +195,19 @@ func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
 	}
 	for _, target := range d.planner.targets(key) {
 		d.flows[dataplane.Flows{VirtualServer: target, RealServer: addr}] = struct{}{}
+	}
+}
+
+// forgetUnserved plans the removal of conntrack entries of UDP and SCTP flows that began while nobody served: the virtual
+// address is what they lead to. A client that goes on sending would keep its entry alive for ever, and with it the
+// decisions of that time: no masquerading, and answers that do not find back (P09).
+func (d *draft) forgetUnserved(key dataplane.VirtualServerKey) {
+	if d.planner.keepsConnections(key) {
+		return
+	}
+	for _, target := range d.planner.targets(key) {
+		self := netip.AddrPortFrom(target.Addr, target.Port)
+		d.flows[dataplane.Flows{VirtualServer: target, RealServer: self}] = struct{}{}
 	}
 }
 

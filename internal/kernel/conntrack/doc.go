@@ -1,5 +1,5 @@
 // Package conntrack deletes the connection-tracking entries of UDP and SCTP flows that go to a real server which is no
-// more, so that their next packet is scheduled anew (P09). IPVS puts the real server into the reply direction of the
+// more, or to the virtual address itself because there was none, so that their next packet is scheduled anew (P09). IPVS puts the real server into the reply direction of the
 // entry, which is how a flow is recognised, as long as net.ipv4.vs.conntrack is 1.
 //
 // A batch costs one dump for each family in it, whatever its size, and one request for each entry that matches. When all
