@@ -23,11 +23,8 @@ func toLocal(c *corev1.Service) {
 	c.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// insideAndOutside is a scene whose daemon can tell pods by their addresses.
-func insideAndOutside(t *testing.T, flags ...string) *scene {
-	t.Helper()
-	return newScene(t, append(flags, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48")...)
-}
+// tellPods has the daemon tell pods by their addresses.
+const tellPods = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"
 
 // reaches asks from somewhere until each of the backends has answered, and checks that no other does.
 func reaches(t *testing.T, from *topology.Netns, target probe.Target, names ...string) {
@@ -46,7 +43,7 @@ func reaches(t *testing.T, from *topology.Netns, target probe.Target, names ...s
 // and is told so.
 func TestB24_P26_ExternalTrafficPolicyLocal(t *testing.T) {
 	t.Parallel()
-	s := insideAndOutside(t)
+	s := newScene(t, tellPods)
 	service := s.AddService(t, "local", toLocal)
 	service.Expose(t)
 	ways := cluster.Ways(cluster.ExternalIP, cluster.LoadBalancerIP, cluster.NodePort)
@@ -95,7 +92,7 @@ func addressOf(pod *topology.Pod, family topology.Family) netip.Addr {
 // Affinity holds inside and outside; the policy, the affinity and the endpoints change live; a restart changes nothing.
 func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
 	t.Parallel()
-	s := insideAndOutside(t)
+	s := newScene(t, tellPods)
 	service := s.AddService(t, "local", toLocal, affinity(10800))
 	service.Expose(t)
 	service.SetEndpoints(t, s.both()...)
@@ -107,7 +104,7 @@ func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
 	})
 
 	before := s.marked(t)
-	s.daemon.Restart(t)
+	s.daemon.Restart(t, tellPods)
 	s.Settle(t)
 	if diff := cmp.Diff(before, s.marked(t)); diff != "" || before == "" {
 		t.Errorf("a restart changed the virtual servers with marks:\n%s", diff)
@@ -151,7 +148,7 @@ func silent(t *testing.T, from *topology.Netns, target probe.Target) {
 // loadBalancerSourceRanges hold for the node, too: its packets never pass the filter of INPUT.
 func TestB40_P20_SourceRangesForTheNode(t *testing.T) {
 	t.Parallel()
-	s := insideAndOutside(t)
+	s := newScene(t, tellPods)
 	service := s.AddService(t, "ranges", cluster.Type(corev1.ServiceTypeLoadBalancer))
 	service.Expose(t)
 	service.SetEndpoints(t, s.both()...)
