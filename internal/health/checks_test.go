@@ -53,7 +53,7 @@ func newChecks(t *testing.T) *checks {
 
 // want reports that a Service, as old as created says, has count endpoints behind each of the sockets.
 func (c *checks) want(name string, created int64, count int, at ...netip.AddrPort) {
-	check := reconcile.HealthCheck{Source: "api", Service: service.Name{Namespace: "default", Name: name},
+	check := reconcile.HealthCheck{Source: "api", Service: service.Name{Namespace: "default", Name: name}, UID: "uid-of-" + name,
 		Created: time.Unix(created, 0), Sockets: map[netip.AddrPort]int{}}
 	for _, socket := range at {
 		check.Sockets[socket] = count
@@ -61,12 +61,17 @@ func (c *checks) want(name string, created int64, count int, at ...netip.AddrPor
 	c.RoundDone(reconcile.Round{HealthChecks: []reconcile.HealthCheck{check}})
 }
 
-// troubles are the present problems, one a line.
-func (c *checks) troubles(name string) string {
+// problemsOf are the present problems of a Service.
+func (c *checks) problemsOf(name string) []service.Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.problems["healthCheckNodePort of Service default/"+name+" of source api"]
+}
+
+// troubles are the present problems, one a line.
+func (c *checks) troubles(name string) string {
 	var lines []string
-	for _, problem := range c.problems["healthCheckNodePort of Service default/"+name+" of source api"] {
+	for _, problem := range c.problemsOf(name) {
 		lines = append(lines, problem.Error())
 	}
 	return strings.Join(lines, "\n")

@@ -98,11 +98,14 @@ func TestB41TwoServicesWantOnePort(t *testing.T) {
 		}
 		c.answers(at, "200 3 old")
 		c.await("the problem", func() error {
-			if text := c.troubles("young"); !strings.Contains(text, "answers for Service default/old") {
+			if text := c.troubles("young"); !strings.Contains(text, "Service default/old has it") {
 				return fmt.Errorf("it is %q", text)
 			}
 			return nil
 		})
+		if problem := c.problemsOf("young")[0]; problem.UID != "uid-of-young" || problem.Rival != "Service default/old" {
+			t.Errorf("the problem is of %q, against %q", problem.UID, problem.Rival)
+		}
 		if text := c.troubles("old"); text != "" {
 			t.Errorf("the older Service has a problem: %s", text)
 		}

@@ -40,11 +40,11 @@ func newClaims() claims {
 }
 
 // set makes the check all that its Service wants, and returns the sockets that other Services want now than before. A
-// change of numbers only is none.
+// Service made anew is another one; a change of numbers only is none.
 func (c claims) set(check reconcile.HealthCheck) []netip.AddrPort {
 	who := claimant{check.Source, check.Service}
 	before := c.byService[who]
-	same := before.Created.Equal(check.Created)
+	same := before.Same(check)
 	var changed []netip.AddrPort
 	for socket := range before.Sockets {
 		if _, stays := check.Sockets[socket]; !stays || !same {

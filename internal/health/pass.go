@@ -73,18 +73,15 @@ func (c *ServiceChecks) problems(who claimant, s *sockets) []service.Problem {
 	defer c.mu.Unlock()
 	var out []service.Problem
 	for _, at := range c.claims.sockets(who) {
-		problem := service.Problem{Object: "Service " + who.service.String(), Field: "spec.healthCheckNodePort",
-			Value: strconv.Itoa(int(at.Port()))}
-		winner, _ := c.claims.winner(at)
+		problem := service.Problem{Object: "Service " + who.service.String(), UID: c.claims.byService[who].UID,
+			Field: "spec.healthCheckNodePort", Value: strconv.Itoa(int(at.Port()))}
 		attempt, failing := s.failing[at]
-		switch {
-		case winner.claimant != who:
-			problem.Reason = fmt.Sprintf("answers for Service %s of source %s, not for this one: the older Service counts, then the name; give one of them another port",
-				winner.service, winner.source)
-		case failing:
-			problem.Reason = fmt.Sprintf("load balancers get no answer: %v; %s. It is tried again until then",
-				attempt.err, remedy(attempt.err, at))
-		default:
+		if winner, _ := c.claims.winner(at); winner.claimant != who {
+			problem.Rival = winner.nameFor(who)
+			problem.Reason = problem.Rival + " has it, being older, or as old and the first by name; load balancers are not answered for this Service until that one goes; give one of them another port"
+		} else if failing {
+			problem.Reason = fmt.Sprintf("load balancers get no answer: %v; %s. It is tried again until then", attempt.err, remedy(attempt.err, at))
+		} else {
 			continue
 		}
 		if !slices.Contains(out, problem) { // both families lose to the same Service
@@ -92,6 +89,15 @@ func (c *ServiceChecks) problems(who claimant, s *sockets) []service.Problem {
 		}
 	}
 	return out
+}
+
+// nameFor names a Service to another one.
+func (c claimant) nameFor(other claimant) string {
+	name := "Service " + c.service.String()
+	if c.source != other.source {
+		name += " of source " + c.source
+	}
+	return name
 }
 
 // remedy says what to do about a socket that cannot be opened.

@@ -14,14 +14,18 @@ import (
 type HealthCheck struct {
 	Source  string // the Service's origin: two of them may have a Service of the same name
 	Service service.Name
+	UID     string    // of the API object; empty when no API server has it
 	Created time.Time // decides between Services that want the same port
 	// Sockets are where to listen; each comes with the number of ready endpoints of its family on this node. There are
 	// none when the Service has no healthCheckNodePort, or none any more. The map is not to be changed.
 	Sockets map[netip.AddrPort]int
 }
 
+// Same reports whether both are of the same object, rather than of one that was deleted and made anew, under one name.
+func (h HealthCheck) Same(o HealthCheck) bool { return h.UID == o.UID && h.Created.Equal(o.Created) }
+
 func (h HealthCheck) equal(o HealthCheck) bool {
-	return h.Created.Equal(o.Created) && maps.Equal(h.Sockets, o.Sockets)
+	return h.Same(o) && maps.Equal(h.Sockets, o.Sockets)
 }
 
 // healthChecks knows what was last reported, so that a round reports no more than what it changed.
@@ -59,7 +63,7 @@ func (r *Reconciler) healthCheck(dirty dirtyView) HealthCheck {
 	if !dirty.exists || port == 0 {
 		return check
 	}
-	check.Created, check.Sockets = dirty.view.Created, make(map[netip.AddrPort]int)
+	check.UID, check.Created, check.Sockets = dirty.view.UID, dirty.view.Created, make(map[netip.AddrPort]int)
 	counts := make(map[dataplane.Family]int)
 	for _, family := range facts.Families {
 		if slices.Contains(dirty.view.Families, family) {
