@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"kube-ipvs-proxy/e2e/backend"
 	"kube-ipvs-proxy/e2e/topology"
@@ -51,6 +52,19 @@ func New(t testing.TB, options topology.Options) *Cluster {
 // NodeName is the name of a node's Node object.
 func (c *Cluster) NodeName(host *topology.Host) string { return c.Namespace + "-" + host.Name }
 
+// Zone is the zone that a node is in until MoveNode: each has its own.
+func Zone(host *topology.Host) string { return "zone-of-" + host.Name }
+
+// MoveNode puts a node into another zone.
+func (c *Cluster) MoveNode(t testing.TB, host *topology.Host, zone string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, corev1.LabelTopologyZone, zone)
+	nodes := c.env.client.CoreV1().Nodes()
+	if _, err := nodes.Patch(t.Context(), c.NodeName(host), types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatalf("move node %s to zone %s: %v", c.NodeName(host), zone, err)
+	}
+}
+
 // AddServer adds a pod that serves on [TargetPort].
 func (c *Cluster) AddServer(t testing.TB, on *topology.Host, name string) *topology.Pod {
 	t.Helper()
@@ -84,7 +98,7 @@ func (c *Cluster) addNamespace(t testing.TB) {
 
 func (c *Cluster) addNode(t testing.TB, host *topology.Host) {
 	t.Helper()
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.NodeName(host)}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.NodeName(host), Labels: map[string]string{corev1.LabelTopologyZone: Zone(host)}}}
 	for _, family := range topology.Families() {
 		node.Spec.PodCIDRs = append(node.Spec.PodCIDRs, host.PodSubnet(family).String())
 		node.Status.Addresses = append(node.Status.Addresses,

@@ -24,7 +24,7 @@ const ServicePort = 80
 type Service struct {
 	*corev1.Service
 	cluster *Cluster
-	slices  map[topology.Family]string // names of its EndpointSlices
+	slices  []string // names of its EndpointSlices
 }
 
 // AddService creates a Service of type ClusterIP with both families and, on [ServicePort], all protocols, unless
@@ -59,7 +59,7 @@ func (c *Cluster) Create(t testing.TB, service *corev1.Service) *Service {
 		}
 		return err
 	})
-	return &Service{Service: made, cluster: c, slices: map[topology.Family]string{}}
+	return &Service{Service: made, cluster: c}
 }
 
 // Ports returns a port of a number for each protocol, all leading to [TargetPort].
