@@ -232,3 +232,24 @@ status:
 		t.Errorf("podCIDR alone: %s", text)
 	}
 }
+
+// What is not set has a meaning: "A nil value should be interpreted as" true, true and false (discovery/v1
+// EndpointConditions), each condition for itself.
+func TestFromSliceConditions(t *testing.T) {
+	values := []*bool{nil, new(bool), new(bool)}
+	*values[2] = true
+	for _, ready := range values {
+		for _, serving := range values {
+			for _, terminating := range values {
+				in := parsed[discoveryv1.EndpointSlice](t, fullSlice)
+				in.Endpoints = in.Endpoints[:1]
+				in.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: ready, Serving: serving, Terminating: terminating}
+				out, _, _ := FromSlice(in)
+				got := out.Endpoints[0]
+				if got.Ready != (ready != values[1]) || got.Serving != (serving != values[1]) || got.Terminating != (terminating == values[2]) {
+					t.Errorf("%+v: ready %v, serving %v, terminating %v", in.Endpoints[0].Conditions, got.Ready, got.Serving, got.Terminating)
+				}
+			}
+		}
+	}
+}

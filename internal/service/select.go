@@ -63,7 +63,8 @@ func NoLocal(view View, facts Facts) (internal, external bool) {
 }
 
 // LocalReady counts the ready endpoints of a Service on this node by their addresses of one family: what its
-// healthCheckNodePort answers. Endpoints that are terminating do not count, even if they still serve.
+// healthCheckNodePort answers. Endpoints that only stand in for ready ones, because they are terminating and still serve,
+// do not count (KEP-1669); under publishNotReadyAddresses all are ready.
 func LocalReady(view View, family dataplane.Family, node Node) int {
 	addresses := map[netip.Addr]struct{}{}
 	for _, port := range view.Ports {
@@ -79,7 +80,8 @@ func LocalReady(view View, family dataplane.Family, node Node) int {
 // IsOn reports whether the endpoint is on the node.
 func (e Endpoint) IsOn(node Node) bool { return e.Node != "" && e.Node == node.Name }
 
-// ready reports whether the endpoint gets traffic as a matter of course.
+// ready reports whether the endpoint gets traffic as a matter of course. What publishNotReadyAddresses asks for, the
+// cluster's controllers write into their slices already, but not whoever writes slices by hand.
 func (e Endpoint) ready(policy Policy) bool { return e.Ready || policy.PublishNotReady }
 
 // usable returns the ready endpoints or, if there is none, those that are terminating and still serving.

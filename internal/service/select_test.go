@@ -1,16 +1,13 @@
 package service
 
 import (
+	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
 	"kube-ipvs-proxy/internal/dataplane"
 )
-
-// thisNode is the node "here"; others are "there", in another zone.
-func thisNode() Node { return Node{Name: "here", Zone: "za"} }
 
 // endpointOf builds an endpoint from a compact description: an address suffix, then words. Node and zone are "there"
 // and "zb" unless the word "here" is among them; the conditions default to ready and serving.
@@ -21,7 +18,7 @@ func endpointOf(t testing.TB, description string) Endpoint {
 		Addr: netip.MustParseAddr("10.1.0." + words[0]), Node: "there", Zone: "zb", Ready: true, Serving: true,
 	}
 	for _, word := range words[1:] {
-		switch name, value, _ := strings.Cut(word, "="); name {
+		switch word {
 		case "here":
 			e.Node, e.Zone = "here", "za"
 		case "unready":
@@ -30,10 +27,6 @@ func endpointOf(t testing.TB, description string) Endpoint {
 			e.Ready, e.Terminating = false, true
 		case "dying": // terminating and not serving any more
 			e.Ready, e.Serving, e.Terminating = false, false, true
-		case "zone":
-			e.ForZones = strings.Split(value, ",")
-		case "node":
-			e.ForNodes = strings.Split(value, ",")
 		default:
 			t.Fatalf("unknown word %q", word)
 		}
@@ -49,149 +42,60 @@ func suffixes(endpoints []PortEndpoint) string {
 	return strings.Join(out, " ")
 }
 
-type selectCase struct {
-	name      string
-	policy    Policy
-	node      Node
-	endpoints []string
-	internal  string
-	external  string
-	shortcut  string
-	nowhere   bool
-}
-
-func intLocal() Policy  { return Policy{InternalLocal: true} }
-func extLocal() Policy  { return Policy{ExternalLocal: true} }
-func bothLocal() Policy { return Policy{InternalLocal: true, ExternalLocal: true} }
-
-func readinessCases() []selectCase {
-	return []selectCase{
-		{name: "none at all", nowhere: true},
-		{name: "B22 unready gets nothing", endpoints: []string{"1", "2 unready"}, internal: "1", external: "1", shortcut: "1"},
-		{name: "B27 only unready", endpoints: []string{"1 unready"}, nowhere: true},
-		{name: "B27 only dying", endpoints: []string{"1 dying"}, nowhere: true},
-		{name: "B22 publishNotReady", policy: Policy{PublishNotReady: true},
-			endpoints: []string{"1", "2 unready", "3 dying"}, internal: "1 2 3", external: "1 2 3", shortcut: "1 2 3"},
-		{name: "B22 draining unused while one is ready", endpoints: []string{"1 draining", "2"},
-			internal: "2", external: "2", shortcut: "2"},
-		{name: "B25 draining when nothing is ready", endpoints: []string{"1 draining", "2 unready", "3 dying", "4 draining"},
-			internal: "1 4", external: "1 4", shortcut: "1 4"},
-		{name: "B25 draining ignores hints", endpoints: []string{"1 draining zone=za", "2 draining zone=zb"},
-			internal: "1 2", external: "1 2", shortcut: "1 2"},
-	}
-}
-
-func policyCases() []selectCase {
-	return []selectCase{
-		{name: "B23 iTP Local", policy: intLocal(), endpoints: []string{"1 here", "2"},
-			internal: "1", external: "1 2", shortcut: "1 2"},
-		{name: "B24 eTP Local", policy: extLocal(), endpoints: []string{"1 here", "2"},
-			internal: "1 2", external: "1", shortcut: "1 2"},
-		{name: "both Local", policy: bothLocal(), endpoints: []string{"1 here", "2"},
-			internal: "1", external: "1", shortcut: "1 2"},
-		{name: "P26 iTP Local, only remote", policy: intLocal(), endpoints: []string{"2"}, external: "2", shortcut: "2"},
-		{name: "P26 eTP Local, only remote", policy: extLocal(), endpoints: []string{"2"}, internal: "2", shortcut: "2"},
-		{name: "P26 eTP Local, only remote draining", policy: extLocal(), endpoints: []string{"2 draining", "3 here unready"},
-			internal: "2", shortcut: "2"},
-		{name: "P26 both Local, none anywhere", policy: bothLocal(), endpoints: []string{"2 unready", "1 here dying"}, nowhere: true},
-		{name: "B25 Local falls back by itself", policy: bothLocal(), endpoints: []string{"1 here draining", "2"},
-			internal: "1", external: "1", shortcut: "2"},
-		{name: "B25 Local ready beats Local draining", policy: bothLocal(), endpoints: []string{"1 here draining", "2 here", "3"},
-			internal: "2", external: "2", shortcut: "2 3"},
-		{name: "Local with publishNotReady", policy: Policy{ExternalLocal: true, PublishNotReady: true},
-			endpoints: []string{"1 here unready", "2"}, internal: "1 2", external: "1", shortcut: "1 2"},
-		{name: "a node without a name has no local endpoints", policy: bothLocal(), node: Node{Zone: "za"},
-			endpoints: []string{"1 here"}, shortcut: "1"},
-	}
-}
-
-func topologyCases() []selectCase {
-	all := func(name string, want string, endpoints ...string) selectCase {
-		return selectCase{name: "B26 " + name, endpoints: endpoints, internal: want, external: want, shortcut: want}
-	}
-	withNode := func(c selectCase, node Node) selectCase { c.node = node; return c }
-	withPolicy := func(c selectCase, policy Policy, internal string) selectCase {
-		c.policy, c.internal = policy, internal
-		return c
-	}
-	return []selectCase{
-		all("zone", "1", "1 zone=za", "2 zone=zb"),
-		all("several zones in one hint", "1 2", "1 zone=za", "2 zone=zb,za", "3 zone=zb"),
-		all("one ready endpoint without hints", "1 2", "1 zone=za", "2"),
-		all("an unready endpoint without hints does not matter", "1", "1 zone=za", "2 zone=zb", "3 unready"),
-		all("a draining endpoint without hints does not matter", "1", "1 zone=za", "2 zone=zb", "3 draining"),
-		all("none for this zone", "1 2", "1 zone=zb", "2 zone=zc"),
-		all("only an unready one for this zone", "2 3", "1 unready zone=za", "2 zone=zb", "3 zone=zc"),
-		withNode(all("node without zone", "1 2", "1 zone=za", "2 zone=zb"), Node{Name: "here"}),
-		all("node before zone", "1", "1 node=here zone=za", "2 node=there zone=za"),
-		all("none for this node: zone", "1 2", "1 node=x zone=za", "2 node=y zone=za", "3 node=z zone=zb"),
-		all("one without node hint: zone", "1 2", "1 node=here zone=za", "2 zone=za", "3 node=z zone=zb"),
-		all("none for this node nor zone: everyone", "1 2", "1 node=x zone=zb", "2 node=y zone=zb"),
-		withPolicy(all("Local ignores hints", "2", "1 here zone=zb", "2 zone=za"), intLocal(), "1"),
-	}
-}
-
-func TestSelect(t *testing.T) {
-	for _, c := range slices.Concat(readinessCases(), policyCases(), topologyCases()) {
-		t.Run(c.name, func(t *testing.T) {
-			node := thisNode()
-			if c.node.Zone+c.node.Name != "" {
-				node = c.node
-			}
-			got := Select(portEndpoints(t, c.endpoints), c.policy, node)
-			for _, check := range []struct{ audience, got, want string }{
-				{"internal", suffixes(got.Internal), c.internal},
-				{"external", suffixes(got.External), c.external},
-				{"shortcut", suffixes(got.Shortcut), c.shortcut},
-			} {
-				if check.got != check.want {
-					t.Errorf("%s clients get %q, want %q", check.audience, check.got, check.want)
-				}
-			}
-			if got.Anywhere == c.nowhere {
-				t.Errorf("anywhere = %v", got.Anywhere)
-			}
-		})
-	}
-}
-
-func portEndpoints(t testing.TB, descriptions []string) []PortEndpoint {
-	var out []PortEndpoint
-	for _, d := range descriptions {
-		e := endpointOf(t, d)
-		out = append(out, PortEndpoint{&e, 80})
-	}
-	return out
-}
-
+// TestLocalCounts is about Services with several ports and families, which the table of selections leaves out.
 func TestLocalCounts(t *testing.T) {
+	internal, external, both := Policy{InternalLocal: true}, Policy{ExternalLocal: true}, Policy{InternalLocal: true, ExternalLocal: true}
 	for _, c := range []struct {
-		name               string
-		policy             Policy
-		endpoints          []string
-		internal, external bool
-		ready              int
+		name     string
+		policy   Policy
+		a, b, v6 []string // endpoints of port a, of port b, and of both over IPv6
+		want     string   // NoLocal, internal and external; LocalReady, IPv4 and IPv6
 	}{
-		{name: "B41 only terminating ones", policy: extLocal(), endpoints: []string{"1 here draining", "2"}},
-		{name: "B41 two ready", policy: extLocal(), endpoints: []string{"1 here", "2 here", "3", "4 here unready"}, ready: 2},
-		{name: "P26 none here", policy: bothLocal(), endpoints: []string{"3"}, internal: true, external: true},
-		{name: "P26 none anywhere", policy: bothLocal(), endpoints: []string{"3 unready"}},
-		{name: "Cluster", endpoints: []string{"3"}},
+		{"B41 an address counts once, whatever its ports", external, []string{"1 here", "2 here"}, []string{"2 here", "3 here"}, nil, "false false 3 0"},
+		{"B41 each family for itself", external, []string{"1 here", "2"}, nil, []string{"8 here", "9 here unready"}, "false false 1 1"},
+		{"B41 terminating ones do not count", external, []string{"1 here draining"}, []string{"2 here dying"}, nil, "false false 0 0"},
+		{"P26 one port is enough", both, []string{"1 here"}, []string{"2"}, nil, "true true 1 0"},
+		{"P26 one port is enough, whichever", internal, []string{"2"}, []string{"1 here"}, nil, "true false 1 0"},
+		{"P26 one family is enough", external, []string{"1 here"}, []string{"1 here"}, []string{"9"}, "false true 1 0"},
+		{"P26 a port without endpoints anywhere", both, []string{"1 here"}, nil, nil, "false false 1 0"},
+		{"Cluster", Policy{}, []string{"1"}, []string{"2"}, []string{"9"}, "false false 0 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := Slice{Ports: []SlicePort{{Protocol: dataplane.TCP, Port: 8080}, {Name: "b", Protocol: dataplane.TCP, Port: 8081}}}
-			for _, d := range c.endpoints {
-				s.Endpoints = append(s.Endpoints, endpointOf(t, d))
+			ports := []SlicePort{{Name: "a", Protocol: dataplane.TCP, Port: 8080}, {Name: "b", Protocol: dataplane.TCP, Port: 8081}}
+			slice := func(name, prefix string, descriptions []string, ports ...SlicePort) Slice {
+				s := Slice{Name: inNS(name), Ports: ports}
+				for _, d := range descriptions {
+					e := endpointOf(t, d)
+					e.Addr = netip.MustParseAddr(prefix + strings.Fields(d)[0])
+					s.Endpoints = append(s.Endpoints, e)
+				}
+				return s
 			}
-			ports := []Port{{Protocol: dataplane.TCP, Port: 80}, {Name: "b", Protocol: dataplane.TCP, Port: 81}}
-			view := NewView(Service{Ports: ports, Policy: c.policy}, s)
-			internal, external := NoLocal(view, Facts{Node: thisNode(), Families: dataplane.Families()})
-			if internal != c.internal || external != c.external {
-				t.Errorf("no local endpoints: internal %v, external %v", internal, external)
-			}
-			if got := LocalReady(view, dataplane.IPv4, thisNode()); got != c.ready {
-				t.Errorf("%d local ready endpoints, want %d", got, c.ready)
+			view := NewView(Service{Ports: []Port{{"a", dataplane.TCP, 80, 0}, {"b", dataplane.TCP, 81, 0}}, Policy: c.policy},
+				slice("a", "10.1.0.", c.a, ports[0]), slice("b", "10.1.0.", c.b, ports[1]), slice("v6", "fd00::", c.v6, ports...))
+			node := Node{Name: "here", Zone: "za"}
+			internal, external := NoLocal(view, Facts{Node: node, Families: dataplane.Families()})
+			got := fmt.Sprint(internal, external, LocalReady(view, dataplane.IPv4, node), LocalReady(view, dataplane.IPv6, node))
+			if got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// The order of the endpoints stays, and what is not narrowed is not copied.
+func TestSelectKeepsOrder(t *testing.T) {
+	var endpoints []PortEndpoint
+	for _, d := range []string{"4 here", "2", "9 here", "1", "7 unready"} {
+		e := endpointOf(t, d)
+		endpoints = append(endpoints, PortEndpoint{&e, 80})
+	}
+	s := Select(endpoints, Policy{ExternalLocal: true}, Node{Name: "here"})
+	if got := suffixes(s.Internal) + "; " + suffixes(s.External); got != "4 2 9 1; 4 9" {
+		t.Errorf("order %q", got)
+	}
+	all := Select(endpoints[:4], Policy{}, Node{Name: "here"})
+	if &all.Internal[0] != &endpoints[0] || len(all.Internal) != 4 {
+		t.Error("a list of which everything serves was copied")
 	}
 }
