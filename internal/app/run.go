@@ -108,14 +108,19 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	families, wall := kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
 	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families)}
-	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
-	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
-	sources, err := newSources(ctx, cfg, reconciler, log)
+	client, err := newClient(ctx, cfg.API)
 	if err != nil {
 		return withStatus(statusSource, err)
 	}
+	recorder := newRecorder(client, cfg.Node.Name, log)
+	if recorder != nil {
+		registry.MustRegister(metrics.EventOutcomes(recorder.Counts))
+		observers = append(observers, recorder)
+	}
+	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
+	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
 	group, ctx := errgroup.WithContext(ctx)
-	for _, source := range sources {
+	for _, source := range newSources(cfg, client, reconciler, log) {
 		if aging, ok := source.(interface {
 			Ages() map[string]time.Duration
 		}); ok {
@@ -125,6 +130,9 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	}
 	group.Go(func() error { reconciler.Run(ctx); return nil })
 	group.Go(func() error { checks.Run(ctx); return nil })
+	if recorder != nil {
+		group.Go(func() error { recorder.Run(ctx); return nil })
+	}
 	for _, s := range []server{
 		{"health", cfg.Serve.Healthz, state.Handler()},
 		{"metrics", cfg.Serve.Metrics, metricsHandler(registry, state.Handler(), cfg.Serve.Profiling)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"kube-ipvs-proxy/internal/config"
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/events"
 	"kube-ipvs-proxy/internal/kernel/host"
 	"kube-ipvs-proxy/internal/kernel/ipvs"
 	"kube-ipvs-proxy/internal/kernel/sysctl"
@@ -82,29 +84,38 @@ func ours(cfg config.Config) func(dataplane.VirtualServerKey) bool {
 	}
 }
 
-// newSources connects the sources that are configured with the reconciler: manifests, the API server, or both. Without
-// either, the daemon is taken to run in a Pod.
-func newSources(ctx context.Context, cfg config.Config, reconciler *reconcile.Reconciler, log *zap.Logger) ([]runner, error) {
+// newSources connects the sources that are configured with the reconciler: manifests, the API server, or both.
+func newSources(cfg config.Config, client kubernetes.Interface, reconciler *reconcile.Reconciler, log *zap.Logger) []runner {
 	var sources []runner
 	if dir := cfg.API.Manifests; dir != "" {
 		sources = append(sources, manifests.New(dir, cfg.Node.Name, reconciler.Source("manifests", manifests.Completes()...),
 			manifests.Options{Log: log.Sugar().Infow}))
-		if cfg.API.Kubeconfig == "" && cfg.API.Master == "" {
-			return sources, nil
-		}
 	}
-	client, err := newClient(ctx, cfg.API)
-	if err != nil {
-		return nil, err
+	if client != nil {
+		sink := reconciler.Source("api", kube.Completes()...)
+		sources = append(sources, kube.New(client, cfg.Node.Name, sink, kube.Options{}))
 	}
-	sink := reconciler.Source("api", kube.Completes()...)
-	return append(sources, kube.New(client, cfg.Node.Name, sink, kube.Options{})), nil
+	return sources
+}
+
+// newRecorder returns what makes Kubernetes Events, or nil without an API server.
+func newRecorder(client kubernetes.Interface, node string, log *zap.Logger) *events.Recorder {
+	if client == nil {
+		return nil
+	}
+	return events.New(events.Options{Client: client.EventsV1(), Node: node, Clock: clock.RealClock{}, Random: rand.Float64,
+		Log: log.Sugar().Warnw})
 }
 
 // mostPatience bounds how long the daemon waits for an API server that it is meant to reach by its ClusterIP.
 const mostPatience = 10 * time.Second
 
+// newClient returns a client of the API server, or nil if there are only manifests. Without either, the daemon is taken to
+// run in a Pod.
 func newClient(ctx context.Context, api config.API) (kubernetes.Interface, error) {
+	if api.Manifests != "" && api.Kubeconfig == "" && api.Master == "" {
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, mostPatience)
 	defer cancel()
 	settings, err := kube.Config(ctx, kube.Connection{Kubeconfig: api.Kubeconfig, Master: api.Master,

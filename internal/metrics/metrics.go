@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,9 +17,7 @@ type Metrics struct {
 	families []dataplane.Family
 	proxy    proxyMetrics
 	own      ownMetrics
-
-	mu       sync.Mutex
-	problems map[string]int // by object
+	problems *problemMetrics
 }
 
 // proxyMetrics are kube-proxy's.
@@ -41,16 +38,16 @@ type ownMetrics struct {
 	drifted    prometheus.Counter
 	repaired   prometheus.Counter
 	audited    prometheus.Gauge
-	problems   prometheus.Gauge
 }
 
 var _ reconcile.Observer = (*Metrics)(nil)
 
 // New returns metrics and registers them.
 func New(registry prometheus.Registerer, c clock.PassiveClock, families []dataplane.Family) *Metrics {
-	m := &Metrics{clock: c, families: families, proxy: newProxyMetrics(), own: newOwnMetrics(), problems: make(map[string]int)}
+	m := &Metrics{clock: c, families: families, proxy: newProxyMetrics(), own: newOwnMetrics(), problems: newProblemMetrics()}
 	registry.MustRegister(m.proxy.duration, m.proxy.programming, m.proxy.last, m.proxy.queued,
-		m.own.operations, m.own.failures, m.own.steps, m.own.waiting, m.own.services, m.own.drifted, m.own.repaired, m.own.audited, m.own.problems)
+		m.own.operations, m.own.failures, m.own.steps, m.own.waiting, m.own.services, m.own.drifted, m.own.repaired, m.own.audited,
+		m.problems.problems, m.problems.services, m.problems.conflicts)
 	return m
 }
 
@@ -94,7 +91,6 @@ func newOwnMetrics() ownMetrics {
 		drifted:  counter("drifted_objects_total", "Objects that somebody else had changed, found by audits"),
 		repaired: counter("foundation_repairs_total", "Parts of the foundation (device, sets, rules) that had to be put right"),
 		audited:  gauge("last_audit_timestamp_seconds", "When the whole kernel was last compared with the desired state"),
-		problems: gauge("object_problems", "Problems known in objects of the sources"),
 	}
 }
 
@@ -159,14 +155,7 @@ func (m *Metrics) Audited(audit reconcile.Audit) {
 
 // Problems implements reconcile.Observer.
 func (m *Metrics) Problems(object string, problems []service.Problem) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.own.problems.Add(float64(len(problems) - m.problems[object]))
-	if len(problems) == 0 {
-		delete(m.problems, object)
-		return
-	}
-	m.problems[object] = len(problems)
+	m.problems.replace(object, problems)
 }
 
 // NodeChanged implements reconcile.Observer.

@@ -86,3 +86,40 @@ func TestProblemsAreCountedOnce(t *testing.T) {
 		}
 	}
 }
+
+// Services are counted, not their problems: one whose problems are filed in two places is one.
+func TestServicesWithProblems(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := metrics.New(registry, clocktesting.NewFakePassiveClock(time.Time{}), dataplane.Families())
+	a, b := service.Problem{Object: "Service x/a"}, service.Problem{Object: "Service x/b"}
+	lost := service.Problem{Object: "Service x/a", Rival: "Service x/b"}
+	for i, step := range []struct {
+		object            string
+		problems          []service.Problem
+		wrong, conflicted float64
+	}{
+		{"a", []service.Problem{a, a}, 1, 0},
+		{"conflicts of a", []service.Problem{lost, lost}, 1, 1},
+		{"b", []service.Problem{b}, 2, 1},
+		{"a", nil, 2, 1},
+		{"conflicts of a", []service.Problem{lost}, 2, 1},
+		{"conflicts of a", nil, 1, 0},
+		{"node", []service.Problem{{Object: "Node n"}}, 1, 0},
+		{"b", nil, 0, 0},
+	} {
+		m.Problems(step.object, step.problems)
+		got := values(t, registry)
+		if w, c := got["kube_ipvs_proxy_services_with_problems"], got["kube_ipvs_proxy_services_in_conflict"]; w != step.wrong || c != step.conflicted {
+			t.Errorf("after step %d, %v Services have problems and %v are in conflict, want %v and %v", i, w, c, step.wrong, step.conflicted)
+		}
+	}
+}
+
+func TestEventOutcomes(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics.EventOutcomes(func() map[string]float64 { return map[string]float64{"created": 3, "refused": 0} }))
+	got := values(t, registry)
+	if n, there := got["kube_ipvs_proxy_events_total refused"]; got["kube_ipvs_proxy_events_total created"] != 3 || n != 0 || !there {
+		t.Errorf("the metric is %v", got)
+	}
+}

@@ -33,6 +33,7 @@ func mayImport() map[string][]string {
 		"reconcile":         {service, "translate", dataplane, "ledger", "plan", kernel},
 		"health":            {"reconcile", service, dataplane},
 		"metrics":           {"reconcile", service, dataplane},
+		"events":            {"reconcile", service},
 		"config":            {service, dataplane},
 		"policy":            {},
 	}
@@ -41,8 +42,8 @@ func mayImport() map[string][]string {
 // mayUse lists the libraries that are kept to some packages, by the beginning of their import paths.
 func mayUse() map[string][]string {
 	return map[string][]string{
-		"k8s.io/client-go":             {"source/kube", "app"},
-		"k8s.io/api/":                  {"source/kube", "source/manifests", "service", "app"},
+		"k8s.io/client-go":             {"source/kube", "events", "app"},
+		"k8s.io/api/":                  {"source/kube", "source/manifests", "service", "events", "app"},
 		"k8s.io/kube-proxy":            {"config"},
 		"github.com/vishvananda/":      {"kernel/link", "kernel/conntrack", "kernel/ipset", "kernel/ipvs", "kernel/kerneltest"},
 		"github.com/mdlayher/":         {"kernel/ipvs", "kernel/ipset", "kernel/link"},

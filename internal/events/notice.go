@@ -1,0 +1,104 @@
+package events
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"kube-ipvs-proxy/internal/service"
+)
+
+// What Events say of themselves. The reasons are what to search for; the action is what was to be done.
+const (
+	controller     = "kube-ipvs-proxy"
+	reasonConflict = "ServiceConflict"
+	reasonProblem  = "ServiceProblem"
+	action         = "Serve"
+)
+
+// mostNote is the longest note that the API takes, in bytes.
+const mostNote = 1024
+
+// notice is what an Event says. Two nodes that see the same problem have the same notice.
+type notice struct {
+	service service.Name
+	uid     string
+	rival   service.Name // the other Service of a conflict, if that is one of the API server, too
+	reason  string
+	note    string
+}
+
+// noticesOf returns what is to be told of the problems in one report, each once.
+func noticesOf(problems []service.Problem) []notice {
+	var out []notice
+	for _, p := range problems {
+		name, ok := serviceOf(p.Object)
+		if !ok || p.UID == "" {
+			continue
+		}
+		n := notice{service: name, uid: p.UID, reason: reasonProblem, note: strings.TrimPrefix(p.Error(), p.Object+": ")}
+		if p.Rival != "" {
+			n.reason = reasonConflict
+			n.rival, _ = serviceOf(p.Rival)
+		}
+		if len(n.note) > mostNote {
+			n.note = strings.ToValidUTF8(n.note[:mostNote], "")
+		}
+		if !slices.Contains(out, n) && len(out) < mostPerReport {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// serviceOf returns the name of a Service out of "Service namespace/name".
+func serviceOf(object string) (service.Name, bool) {
+	full, ok := strings.CutPrefix(object, "Service ")
+	namespace, name, both := strings.Cut(full, "/")
+	return service.Name{Namespace: namespace, Name: name}, ok && both && !strings.Contains(name, " ")
+}
+
+// eventName is the same on every node, and another one for another object or text.
+func (n notice) eventName() string {
+	hash := fnv.New64a()
+	for _, part := range []string{n.uid, n.reason, n.note} {
+		_, _ = io.WriteString(hash, part+"\x00") // a hash takes everything
+	}
+	return fmt.Sprintf("%s.%016x", n.service.Name, hash.Sum64())
+}
+
+// event returns the Event that says it, as reported by a node.
+func (n notice) event(node string, at time.Time) *eventsv1.Event {
+	event := &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: n.service.Namespace, Name: n.eventName()},
+		EventTime:           metav1.NewMicroTime(at),
+		ReportingController: controller,
+		ReportingInstance:   node[:min(len(node), mostInstance)],
+		Type:                corev1.EventTypeWarning,
+		Reason:              n.reason,
+		Action:              action,
+		Note:                n.note,
+		Regarding:           reference(n.service),
+	}
+	event.Regarding.UID = types.UID(n.uid)
+	if n.rival != (service.Name{}) {
+		related := reference(n.rival)
+		event.Related = &related
+	}
+	return event
+}
+
+// mostInstance is the longest reporting instance that the API takes, in bytes.
+const mostInstance = 128
+
+func reference(name service.Name) corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: name.Namespace, Name: name.Name}
+}
