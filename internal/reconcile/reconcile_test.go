@@ -82,7 +82,7 @@ func options() reconcile.Options {
 		AuditPeriod:  30 * time.Second,
 		DrainTimeout: 15 * time.Minute,
 		Ours:         func(key dataplane.VirtualServerKey) bool { return key.Mark < 0x8000 },
-		Clock: clock.RealClock{},
+		Clock:        clock.RealClock{},
 	}
 }
 
