@@ -159,8 +159,14 @@ const interval = 50 * time.Millisecond
 // Await tries again until try returns nil, and fails the test with its last error after [Patience].
 func Await(t testing.TB, what string, try func() error) {
 	t.Helper()
-	if err := await(t.Context(), Patience, try); err != nil {
-		t.Fatalf("%s: not within %v: %v", what, Patience, err)
+	AwaitFor(t, Patience, what, try)
+}
+
+// AwaitFor is Await with a patience of its own, for what takes its time by intention.
+func AwaitFor(t testing.TB, patience time.Duration, what string, try func() error) {
+	t.Helper()
+	if err := await(t.Context(), patience, try); err != nil {
+		t.Fatalf("%s: not within %v: %v", what, patience, err)
 	}
 }
 
