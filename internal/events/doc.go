@@ -6,11 +6,12 @@
 //
 // Every node sees the same problem, and a cluster may have 5,000 of them. Therefore:
 //
-//   - A problem's Event has a name that is made of the Service's UID and the text, so that all nodes want the same one. The
-//     API server lets the first of them create it and tells the others that it exists: one write to etcd for each problem,
-//     whatever the number of nodes. (client-go's event broadcaster names Events by the time, and so makes one for each node;
-//     that is why it is not used.) A text that differs between nodes, such as "an interface of this node has it" and
-//     "another node has it", makes one Event for each text.
+//   - A problem's Event has a name that is made of the Service's UID, the field and value, and the Service that has it
+//     instead, so that all nodes want the same one. The API server lets the first of them create it and tells the others that
+//     it exists: one write to etcd for each problem, whatever the number of nodes. (client-go's event broadcaster names Events
+//     by the time, and so makes one for each node; that is why it is not used.) The words may differ from node to node, as in
+//     "an interface of this node has it"; those of the first count, and its reporting instance is the node's name.
+//     Field and value must not depend on the node, or only for few of them.
 //   - A node waits for a random time before it asks, at most its spread: 30 s at first. The spread doubles, up to 5 min,
 //     whenever others were quicker, and falls to 10 s when the node was the first; it then goes on with the next problem
 //     after 1 s. So one node, or few, soon tell everything and do so quickly, and the others ask rarely.

@@ -27,8 +27,9 @@ const (
 // mostNote is the longest note that the API takes, in bytes.
 const mostNote = 1024
 
-// notice is what an Event says. Two nodes that see the same problem have the same notice.
+// notice is what an Event says.
 type notice struct {
+	event   string // its name: the same on all nodes that see the problem
 	service service.Name
 	uid     string
 	rival   service.Name // the other Service of a conflict, if that is one of the API server, too
@@ -52,7 +53,8 @@ func noticesOf(problems []service.Problem) []notice {
 		if len(n.note) > mostNote {
 			n.note = strings.ToValidUTF8(n.note[:mostNote], "")
 		}
-		if !slices.Contains(out, n) && len(out) < mostPerReport {
+		n.event = eventName(n, p)
+		if !slices.ContainsFunc(out, n.same) && len(out) < mostPerReport {
 			out = append(out, n)
 		}
 	}
@@ -66,19 +68,25 @@ func serviceOf(object string) (service.Name, bool) {
 	return service.Name{Namespace: namespace, Name: name}, ok && both && !strings.Contains(name, " ")
 }
 
-// eventName is the same on every node, and another one for another object or text.
-func (n notice) eventName() string {
-	hash := fnv.New64a()
-	for _, part := range []string{n.uid, n.reason, n.note} {
-		_, _ = io.WriteString(hash, part+"\x00") // a hash takes everything
+// eventName makes a name of whose problem it is and where: the Service, field and value, and who has it instead. The reason is
+// left out, since nodes may see it differently, unless it is all there is.
+func eventName(n notice, p service.Problem) string {
+	parts := []string{p.UID, n.reason, p.Field, p.Value, p.Rival}
+	if p.Field == "" {
+		parts = append(parts, p.Reason)
 	}
+	hash := fnv.New64a()
+	_, _ = io.WriteString(hash, strings.Join(parts, "\x00")) // a hash takes everything
 	return fmt.Sprintf("%s.%016x", n.service.Name, hash.Sum64())
 }
 
-// event returns the Event that says it, as reported by a node.
-func (n notice) event(node string, at time.Time) *eventsv1.Event {
+// same reports whether two notices are one Event.
+func (n notice) same(o notice) bool { return n.event == o.event && n.service == o.service }
+
+// toEvent returns the Event that says it, as reported by a node.
+func (n notice) toEvent(node string, at time.Time) *eventsv1.Event {
 	event := &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Namespace: n.service.Namespace, Name: n.eventName()},
+		ObjectMeta:          metav1.ObjectMeta{Namespace: n.service.Namespace, Name: n.event},
 		EventTime:           metav1.NewMicroTime(at),
 		ReportingController: controller,
 		ReportingInstance:   node[:min(len(node), mostInstance)],

@@ -92,12 +92,14 @@ func (r *Recorder) Problems(object string, problems []service.Problem) {
 		r.known[object] = now
 	}
 	for _, n := range before {
-		if !slices.Contains(now, n) {
+		if !slices.ContainsFunc(now, n.same) {
 			r.remove(n)
 		}
 	}
 	for _, n := range now {
-		if !slices.Contains(before, n) {
+		if slices.ContainsFunc(before, n.same) {
+			r.reword(n)
+		} else {
 			r.add(n)
 		}
 	}
@@ -116,9 +118,16 @@ func (r *Recorder) add(n notice) {
 	}
 }
 
+// reword has a notice that waits told in its present words. The lock is held.
+func (r *Recorder) reword(n notice) {
+	if i := slices.IndexFunc(r.waiting, func(w waiting) bool { return w.same(n) }); i >= 0 {
+		r.waiting[i].notice = n
+	}
+}
+
 // remove has a notice told no more. The lock is held.
 func (r *Recorder) remove(n notice) {
-	r.waiting = slices.DeleteFunc(r.waiting, func(w waiting) bool { return w.notice == n })
+	r.waiting = slices.DeleteFunc(r.waiting, func(w waiting) bool { return w.same(n) })
 }
 
 // Queued implements reconcile.Observer.

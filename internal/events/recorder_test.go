@@ -177,6 +177,28 @@ func TestToldOnceAndOnlyWhatLasts(t *testing.T) {
 	})
 }
 
+// One problem is one Event, in whatever words, and in the last ones before it is told.
+func TestWordsDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t)
+		worded := func(reason string) []service.Problem {
+			p := wrong("web", reason)
+			p.Field, p.Value = "spec.externalIPs", "192.0.2.10"
+			return []service.Problem{p}
+		}
+		n.Problems("x", worded("another node has it"))
+		n.Problems("x", worded("this node has it"))
+		n.settle(time.Hour)
+		n.Problems("x", worded("some node has it"))
+		n.Problems("y", worded("no node has it")) // as another node's report would be
+		n.settle(time.Hour)
+		n.expect("in the end", `spec.externalIPs "192.0.2.10": this node has it`)
+		if got := n.Counts(); got["created"] != 1 || got["existing"] != 1 {
+			t.Errorf("the outcomes are %v", got)
+		}
+	})
+}
+
 // Very many problems of one Service, or very many in all, are not all told.
 func TestTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

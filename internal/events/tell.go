@@ -74,7 +74,7 @@ func (t *teller) tellOne(ctx context.Context) time.Duration {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	event := n.event(t.options.Node, t.options.Clock.Now())
+	event := n.toEvent(t.options.Node, t.options.Clock.Now())
 	_, err := t.options.Client.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	outcome := outcomeOf(err)
 	t.settle(n, outcome)
