@@ -23,6 +23,7 @@ type Reconciler struct {
 	survey   survey
 	marks    *marks // touched by Run's goroutine only, too
 	checks   healthChecks
+	podCIDRs podCIDRs
 }
 
 // loop is the state that only Run's goroutine touches.
@@ -165,6 +166,9 @@ func (r *Reconciler) observe(event dataplane.Event) {
 
 // work does everything that is due and returns for how long there is nothing more to do.
 func (r *Reconciler) work(ctx context.Context) time.Duration {
+	if wait := r.awaitPodCIDRs(); wait > 0 {
+		return wait
+	}
 	r.prepare(ctx)
 	if !r.loop.status.adopted || !r.loop.status.located {
 		return r.untilNext()
