@@ -33,8 +33,9 @@ func missingModules() []missing {
 	}
 }
 
-// What can never work ends the daemon; what an administrator can load while it runs is told, and heals.
-func TestMissingModules(t *testing.T) {
+// What can never work ends the daemon: a scheduler that the kernel lacks, for one, before any Service is touched, with a
+// message that names its module and how to load it (P29). What an administrator can load while it runs is told, and heals.
+func TestP29_MissingModules(t *testing.T) {
 	need(t)
 	if os.Getenv("KUBE_IPVS_PROXY_LAB") != "vm" {
 		t.Skip("this unloads modules, which is for the lab's own machine: LAB_MODE=vm")
@@ -118,7 +119,7 @@ func unload(module string, unloaded *[]string) error {
 }
 
 // An unknown scheduler is the same as a missing one.
-func TestUnknownScheduler(t *testing.T) {
+func TestP29_UnknownScheduler(t *testing.T) {
 	g := newGround(t)
 	t.Parallel()
 	g.start(t, "--ipvs-scheduler=nonsense").isRefused(t, statusKernel, `"nonsense"`, "modprobe ip_vs_nonsense")
