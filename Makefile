@@ -76,6 +76,18 @@ e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API serve
 	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
 		$(GOTEST) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
+# One random case again: make diff-kube-proxy SEED=17 SEEDS=1. A fresh SEED each time finds more than the same one.
+SEED ?= $(shell date +%s)
+SEEDS ?= 20
+OBJECTS ?= 60
+CHANGES ?= 40
+
+.PHONY: diff-kube-proxy
+diff-kube-proxy: lab lab-deps build controlplane ## compare with kube-proxy on scenarios and SEEDS=20 random cases (an hour)
+	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy LAB_TIMEOUT=6h \
+		SEED=$(SEED) SEEDS=$(SEEDS) OBJECTS=$(OBJECTS) CHANGES=$(CHANGES) $(BIN)/controlplane \
+		go test -v -count=1 -timeout 6h -exec $(LAB) $(if $(RUN),-run '$(RUN)') ./e2e/differential
+
 # For example: make bench BENCHFLAGS='-rounds 3 -lab-flags -preload'
 .PHONY: bench
 bench: lab lab-deps build controlplane ## measure cold start, changes and restart at 1,000 Services x 10 endpoints
