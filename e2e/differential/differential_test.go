@@ -12,8 +12,13 @@ import (
 	"kube-ipvs-proxy/e2e/cluster"
 )
 
-// quickSeeds is how many random cases run unless SEEDS says otherwise. make diff-kube-proxy asks for more.
-const quickSeeds = 3
+// How many random cases of which size run unless SEEDS, OBJECTS and CHANGES say otherwise. make diff-kube-proxy asks for more
+// and larger ones.
+const (
+	quickSeeds   = 3
+	quickObjects = 24
+	quickChanges = 16
+)
 
 func TestMain(m *testing.M) {
 	status := m.Run()
@@ -142,7 +147,7 @@ func note(used map[string]map[string]bool, c Case, report Report, owner map[stri
 func TestRandom(t *testing.T) {
 	cluster.Require(t)
 	first, count := number(t, "SEED", 1), number(t, "SEEDS", quickSeeds)
-	size := Size{Objects: number(t, "OBJECTS", 60), Changes: number(t, "CHANGES", 40), Steps: 3}
+	size := Size{Objects: number(t, "OBJECTS", quickObjects), Changes: number(t, "CHANGES", quickChanges), Steps: 2}
 	for seed := first; seed < first+count; seed++ {
 		t.Run(fmt.Sprintf("SEED=%d", seed), func(t *testing.T) {
 			c, err := Generate(uint64(seed), size)

@@ -21,7 +21,8 @@ func generate(t *testing.T, seed uint64, size Size) Case {
 
 func TestGenerateIsDeterministic(t *testing.T) {
 	for seed := range uint64(3) {
-		if generate(t, seed, usual).String() != generate(t, seed, usual).String() {
+		first, second := generate(t, seed, usual), generate(t, seed, usual)
+		if first.String() != second.String() {
 			t.Errorf("seed %d gives two cases", seed)
 		}
 	}

@@ -35,7 +35,7 @@ var (
 
 // scenarios run all at once on the same two proxies: step by step, each with numbers of its own.
 func scenarios() []scenario {
-	return slices.Concat(kindScenarios(), policyScenarios(), endpointScenarios(), changeScenarios())
+	return slices.Concat(kindScenarios(), addressScenarios(), policyScenarios(), endpointScenarios(), changeScenarios())
 }
 
 func kindScenarios() []scenario {
@@ -63,6 +63,11 @@ func kindScenarios() []scenario {
 					aService(n+1, ofType(n+1, balancer), proxied), aService(n+2, single, ofType(n+2, balancer), withoutPorts)}),
 			}
 		}},
+	}
+}
+
+func addressScenarios() []scenario {
+	return []scenario{
 		{name: "source ranges", steps: func(n int) [][]Op {
 			ranges := func(number int, list ...string) Op {
 				return aService(number, ofType(number, corev1.ServiceTypeLoadBalancer), func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = list })
