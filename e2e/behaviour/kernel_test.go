@@ -1,0 +1,226 @@
+package behaviour
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kube-ipvs-proxy/e2e/cluster"
+	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
+)
+
+// reuses is how often a client's port is used again.
+const reuses = 8
+
+// A client that uses its port again at once is served at once, and by nobody who drains: on a kernel that can do both,
+// conn_reuse_mode stays at 1. A first packet that is dropped would show as one sent again.
+func TestP07_PortReuse(t *testing.T) {
+	t.Parallel()
+	s := sharedScene(t)
+	if mode, err := s.Node.Sysctl("net/ipv4/vs/conn_reuse_mode"); err != nil || mode != "1" {
+		t.Errorf("conn_reuse_mode is %s, %v; want 1 on a kernel since 5.9 (older ones are not among those tested)", mode, err)
+	}
+	s.building.Lock()
+	client := s.Node.AddPod(t, "reuser")
+	s.building.Unlock()
+	// The client may use a port of its own that is in TIME_WAIT after a second.
+	if err := client.SetSysctl("net/ipv4/tcp_tw_reuse", "1"); err != nil {
+		t.Fatal(err)
+	}
+	service := s.AddService(t, "reused")
+	service.SetEndpoints(t, s.both()...)
+	ways := cluster.Of(cluster.Ways(cluster.ClusterIP), topology.TCP)
+	s.await(t, service, "web", ways...)
+	s.await(t, service, "far", ways...)
+	var targets []probe.Target
+	for i, way := range ways {
+		target := service.Target(way)
+		target.LocalPort = portTo(t, client.Netns, target, "web", uint16(41000+100*i))
+		targets = append(targets, target)
+		before := sentAgain(t, client.Netns)
+		for range reuses {
+			askAgain(t, client.Netns, target)
+		}
+		// One by one they would all be; the emulated machine may be late for one or the other.
+		if n := sentAgain(t, client.Netns) - before; n > reuses/2 {
+			t.Errorf("%s: %d first packets were sent again in %d connections from one port", way, n, reuses)
+		}
+	}
+	service.SetEndpoints(t, s.Endpoint(s.web).Terminating(), s.Endpoint(s.far))
+	s.awaitDraining(t, service, s.web, ways)
+	for _, target := range targets {
+		if answer := askAgain(t, client.Netns, target); answer.Backend != "far" {
+			t.Errorf("%s from a port used before: %v", target, wrongServer(answer, "far: web drains"))
+		}
+	}
+}
+
+// portTo returns the first port, of those from a number on, from which a backend is reached.
+func portTo(t *testing.T, from *topology.Netns, target probe.Target, backend string, number uint16) uint16 {
+	t.Helper()
+	for port := number; port < number+20; port++ {
+		target.LocalPort = port
+		if answer := ask(t, from, target); answer.Backend == backend {
+			return port
+		}
+	}
+	t.Fatalf("%s from %s: 20 times not to %s", target, from.Name, backend)
+	return 0
+}
+
+// askAgain asks from a port that may still be in the client's TIME_WAIT, for which it has to be a second old.
+func askAgain(t *testing.T, from *topology.Netns, target probe.Target) (answer probe.Answer) {
+	t.Helper()
+	cluster.Await(t, fmt.Sprintf("%s from port %d", target, target.LocalPort), func() (err error) {
+		answer, err = probe.Ask(t.Context(), from, target)
+		if err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			t.Fatalf("%s from port %d: %v", target, target.LocalPort, err)
+		}
+		return err
+	})
+	return answer
+}
+
+// sentAgain is how many SYNs have been sent again in a namespace.
+func sentAgain(t *testing.T, in *topology.Netns) int {
+	t.Helper()
+	output := cluster.Run(t, in, "cat", "/proc/net/netstat")
+	var names []string
+	for line := range strings.Lines(output) {
+		fields := strings.Fields(line)
+		if at := slices.Index(names, "TCPSynRetrans"); at > 0 && fields[0] == "TcpExt:" {
+			n, err := strconv.Atoi(fields[at])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		names = fields
+	}
+	t.Fatalf("/proc/net/netstat has no TCPSynRetrans:\n%s", output)
+	return 0
+}
+
+// awaitDraining waits until a pod is a real server of the Service with weight 0.
+func (s *scene) awaitDraining(t *testing.T, service *cluster.Service, pod *topology.Pod, ways []cluster.Way) {
+	t.Helper()
+	for _, way := range ways {
+		want := fmt.Sprintf("-a %s %s -r %s -m -w 0\n", flagOf(way.Protocol), service.Target(way).AddrPort, endpointOf(pod, way.Family))
+		cluster.Await(t, "draining", func() error {
+			if table := s.IPVS(t, ipsOf(service)...); !strings.Contains(table, want) {
+				return fmt.Errorf("want %sin\n%s", want, table)
+			}
+			return nil
+		})
+	}
+}
+
+// A node whose FORWARD chain drops what nobody accepts still serves: pods to endpoints on other nodes, and clients outside
+// to endpoints anywhere.
+func TestP28_ForwardPolicyDrop(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	services := map[string]*cluster.Service{"web": s.AddService(t, "near"), "far": s.AddService(t, "far")}
+	services["web"].SetEndpoints(t, s.Endpoint(s.web))
+	services["far"].SetEndpoints(t, s.Endpoint(s.far))
+	ways := cluster.Ways(cluster.Kinds()...)
+	for name, service := range services {
+		service.Expose(t)
+		s.await(t, service, name, ways...)
+	}
+	for _, program := range []string{"iptables", "ip6tables"} {
+		cluster.Run(t, s.Node.Netns, program, "-w", "-P", "FORWARD", "DROP")
+	}
+	for _, family := range topology.Families() {
+		unanswered(t, s.client.Netns, probe.To(topology.TCP, s.far.Address(family), cluster.TargetPort)) // the policy works
+	}
+	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
+		for name, service := range services {
+			if answer := ask(t, from.from, service.Target(way)); answer.Backend != name {
+				t.Error(wrongServer(answer, name))
+			}
+		}
+	})
+}
+
+// ipvs.udpTimeout is when a silent UDP flow ends: IPVS's own entry and conntrack's go together, neither outlives the
+// other, and the client's next packet is a new flow. A longer one lengthens conntrack's timeouts too.
+func TestP32_UDPTimeout(t *testing.T) {
+	t.Parallel()
+	const short, long = 2, 400 // seconds
+	s := newScene(t, fmt.Sprintf("--ipvs-udp-timeout=%ds", short))
+	service := s.AddService(t, "silent")
+	service.SetEndpoints(t, s.both()...)
+	for _, way := range cluster.Of(cluster.Ways(cluster.ClusterIP), topology.UDP) {
+		s.await(t, service, "web", way)
+		session, err := probe.Open(t.Context(), s.client.Netns, service.Target(way))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		first, err := session.Ask(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster.Await(t, "the end of the flow", func() error {
+			ipvs, conntrack := s.flow(t, way.Family, session.LocalAddr())
+			if ipvs != 0 || conntrack != 0 {
+				return fmt.Errorf("IPVS keeps it for another %d s, conntrack for %d s", ipvs, conntrack)
+			}
+			return nil
+		})
+		if second, err := session.Ask(t.Context()); err != nil || second.Backend == first.Backend {
+			t.Errorf("%s: after %d silent seconds %s answers, %v; want another than %s, as for any new flow", way, short, second.Backend, err, first.Backend)
+		}
+	}
+	s.daemon.Restart(t, fmt.Sprintf("--ipvs-udp-timeout=%ds", long))
+	for _, way := range cluster.Of(cluster.Ways(cluster.ClusterIP), topology.UDP) {
+		session, err := probe.Open(t.Context(), s.client.Netns, service.Target(way))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		for range 2 { // the second packet makes it a stream to conntrack
+			if _, err := session.Ask(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if ipvs, conntrack := s.flow(t, way.Family, session.LocalAddr()); ipvs < long/2 || conntrack < long/2 {
+				t.Errorf("%s: IPVS keeps the flow for another %d s, conntrack for %d s; want nearly %d s", way, ipvs, conntrack, long)
+			}
+		}
+	}
+}
+
+// flow is for how many seconds IPVS and conntrack will keep a client's UDP flow; 0 if they do not know it.
+func (s *scene) flow(t *testing.T, family topology.Family, client netip.AddrPort) (ipvs, conntrack int) {
+	t.Helper()
+	for line := range strings.Lines(cluster.Run(t, s.Node.Netns, "ipvsadm", "-Lnc")) {
+		fields := strings.Fields(line) // protocol, minutes:seconds, state, source, virtual, destination
+		if len(fields) == 6 && fields[3] == client.String() {
+			var minutes, seconds int
+			if _, err := fmt.Sscanf(fields[1], "%d:%d", &minutes, &seconds); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			ipvs = max(1, 60*minutes+seconds)
+		}
+	}
+	name := strings.ToLower(string(family))
+	port := fmt.Sprint(client.Port())
+	listed := cluster.Run(t, s.Node.Netns, "conntrack", "-L", "-f", name, "-p", "udp", "--orig-src", client.Addr().String(), "--sport", port)
+	for line := range strings.Lines(listed) {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[0] == "udp" {
+			seconds, err := strconv.Atoi(fields[2])
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			conntrack = max(1, seconds)
+		}
+	}
+	return ipvs, conntrack
+}
