@@ -12,12 +12,13 @@ import (
 	"kube-ipvs-proxy/e2e/cluster"
 )
 
-// How many random cases of which size run unless SEEDS, OBJECTS and CHANGES say otherwise. make diff-kube-proxy asks for more
-// and larger ones.
+// How many random cases of which size run unless SEEDS, OBJECTS and CHANGES say otherwise, and how many schedulers besides
+// rr. make diff-kube-proxy asks for more and larger ones.
 const (
-	quickSeeds   = 3
-	quickObjects = 24
-	quickChanges = 16
+	quickSchedulers = 1
+	quickSeeds      = 3
+	quickObjects    = 24
+	quickChanges    = 16
 )
 
 func TestMain(m *testing.M) {
@@ -76,9 +77,14 @@ func TestScenarios(t *testing.T) {
 	testSchedulers(t, r)
 }
 
-// testSchedulers restarts both proxies with other schedulers, over what the scenarios have left.
+// testSchedulers restarts both proxies with other schedulers, over what the scenarios have left: with all of them only when
+// random cases are asked for, too, since a restart takes kube-proxy long.
 func testSchedulers(t *testing.T, r *rig) {
-	for _, scheduler := range []string{"lc", "sh", "wrr", "mh"} {
+	schedulers := []string{"mh", "sh", "lc", "wrr"}
+	if os.Getenv("SEEDS") == "" {
+		schedulers = schedulers[:quickSchedulers]
+	}
+	for _, scheduler := range schedulers {
 		t.Run("scheduler "+scheduler, func(t *testing.T) {
 			r.restart(t, Settings{Scheduler: scheduler})
 			report, err := r.compare(t.Context())

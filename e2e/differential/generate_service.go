@@ -113,7 +113,7 @@ func (g *generator) expose(s *service, out *corev1.Service) {
 		out.Spec.HealthCheckNodePort = healthCheckNodePort(s.number)
 	}
 	if out.Spec.Type == corev1.ServiceTypeNodePort || balanced && out.Spec.AllocateLoadBalancerNodePorts == nil {
-		one := s.number%4 == 0 && distinctProtocols(out.Spec.Ports)
+		one := s.number%2 == 0 && oneNumber(out.Spec.Ports)
 		for i := range out.Spec.Ports {
 			out.Spec.Ports[i].NodePort = nodePort(s.number, i)
 			if one {
@@ -123,14 +123,13 @@ func (g *generator) expose(s *service, out *corev1.Service) {
 	}
 }
 
-// distinctProtocols reports whether all ports may have the same node port.
-func distinctProtocols(ports []corev1.ServicePort) bool {
-	seen := map[corev1.Protocol]bool{}
-	for _, port := range ports {
-		if seen[port.Protocol] {
+// oneNumber reports whether all ports may have the same node port: the API server takes that for one port number on several
+// protocols only.
+func oneNumber(ports []corev1.ServicePort) bool {
+	for i, port := range ports {
+		if port.Port != ports[0].Port || i > 0 && port.Protocol == ports[0].Protocol {
 			return false
 		}
-		seen[port.Protocol] = true
 	}
 	return true
 }
