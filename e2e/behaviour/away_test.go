@@ -2,6 +2,7 @@ package behaviour
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -26,27 +27,28 @@ func TestB35_APIServerAway(t *testing.T) {
 	goes.SetEndpoints(t, s.Endpoint(s.web))
 	inside := cluster.Ways(cluster.ClusterIP)
 	s.awaitTable(t, service, cluster.Ways(cluster.Kinds()...), "rr", s.web)
-	s.awaitTable(t, goes, inside, "rr", s.web)
+	s.await(t, goes, "web", inside...)
 	fresh, lasting := s.loads(t, service)
 
-	before := s.programmed(t)
+	before := s.programmed(t, service, goes)
 	s.API.Stop()
 	comes := s.AddService(t, "comes")
 	comes.SetEndpoints(t, s.Endpoint(s.far))
 	service.SetEndpoints(t, s.both()...)
 	goes.Delete(t)
 	cluster.Run(t, s.Node.Netns, "ip", "addr", "del", alone(ipsOf(goes)[0]).String(), "dev", "kube-ipvs0")
-	s.goesOn(t, before, fresh, lasting)
+	s.goesOn(t, before, []*cluster.Service{service, goes}, fresh, lasting)
 	s.isBack(t, comes, "far")
+	s.await(t, comes, "far", inside...)
 	s.awaitTable(t, service, cluster.Ways(cluster.Kinds()...), "rr", s.web, s.far)
 	s.AwaitIPVS(t, "", ipsOf(goes)...)
 
-	before = s.programmed(t)
+	before = s.programmed(t, service, comes)
 	s.API.Stop()
 	s.daemon.Kill(t)
 	comes.SetEndpoints(t, s.Endpoint(s.web))
 	s.daemon.Start(t)
-	s.goesOn(t, before, fresh, lasting)
+	s.goesOn(t, before, []*cluster.Service{service, comes}, fresh, lasting)
 	s.isBack(t, comes, "web")
 
 	for _, loads := range []map[string]*probe.Load{fresh, lasting} {
@@ -58,13 +60,13 @@ func TestB35_APIServerAway(t *testing.T) {
 	}
 }
 
-// goesOn checks that the loads get further answers while the kernel comes to what it had before and stays so, and the
-// daemon is healthy.
-func (s *scene) goesOn(t *testing.T, before string, loads ...map[string]*probe.Load) {
+// goesOn checks that the loads get further answers while the kernel comes to what it had for the Services before and stays
+// so, and the daemon is healthy.
+func (s *scene) goesOn(t *testing.T, before string, services []*cluster.Service, loads ...map[string]*probe.Load) {
 	t.Helper()
-	cluster.Await(t, "the kernel as before", func() error { return differs(before, s.programmed(t)) })
+	cluster.Await(t, "the kernel as before", func() error { return differs(before, s.programmed(t, services...)) })
 	awaitMore(t, loads...)
-	if err := differs(before, s.programmed(t)); err != nil {
+	if err := differs(before, s.programmed(t, services...)); err != nil {
 		t.Errorf("without the API server the kernel's state changed: %v", err)
 	}
 	for _, path := range []string{"/healthz", "/livez"} {
@@ -111,11 +113,32 @@ func (s *scene) isBack(t *testing.T, service *cluster.Service, name string) {
 	})
 }
 
-// programmed is what the daemon keeps in the kernel for Services, in sorted lines.
-func (s *scene) programmed(t *testing.T) string {
+// programmed is what the kernel has for some Services, in sorted lines. All others may be another test's: the API server is
+// everybody's, and the daemon serves all that it knew of when it was cut off.
+func (s *scene) programmed(t *testing.T, services ...*cluster.Service) string {
 	t.Helper()
+	var about []string
+	for _, service := range services {
+		for _, way := range cluster.Ways(virtualKinds()...) {
+			about = append(about, regexp.QuoteMeta(service.Address(way.Kind, way.Family).String()))
+		}
+		for _, port := range service.Spec.Ports {
+			if port.NodePort != 0 {
+				about = append(about, fmt.Sprint(port.NodePort))
+			}
+		}
+	}
+	alike := regexp.MustCompile(`(^|[ \[,:])(` + strings.Join(about, "|") + `)([]/,: \n])`)
 	text := s.IPVS(t) + cluster.Run(t, s.Node.Netns, "ip", "-o", "addr", "show", "dev", "kube-ipvs0") + cluster.Run(t, s.Node.Netns, "ipset", "save")
-	lines := slices.Collect(strings.Lines(text))
+	var lines []string
+	for line := range strings.Lines(text) {
+		if alike.MatchString(line) {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		t.Fatalf("nothing of what the kernel has is about %s:\n%s", about, text)
+	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")
 }
