@@ -147,6 +147,34 @@ func TestP28_ForwardPolicyDrop(t *testing.T) {
 			}
 		}
 	})
+	for _, chain := range []string{"INPUT", "OUTPUT"} {
+		t.Run("and "+chain, func(t *testing.T) { s.accepted(t, services["far"], chain) })
+	}
+}
+
+// accepted drops in a chain what nobody accepts. IPVS takes packets from INPUT and sends them through OUTPUT, where the
+// daemon accepts nothing in the operator's name, as kube-proxy does not in its ipvs mode. Two rules are enough.
+func (s *scene) accepted(t *testing.T, service *cluster.Service, chain string) {
+	for program, set := range map[string]string{"iptables": "KUBE-CLUSTER-IP", "ip6tables": "KUBE-6-CLUSTER-IP"} {
+		run := func(arguments ...string) {
+			cluster.Run(t, s.Node.Netns, append([]string{program, "-w"}, arguments...)...)
+		}
+		way := cluster.Way{Kind: cluster.ClusterIP, Protocol: topology.TCP, Family: topology.IPv4}
+		if program == "ip6tables" {
+			way.Family = topology.IPv6
+			run("-A", chain, "-p", "ipv6-icmp", "-j", "ACCEPT") // neighbour discovery
+		}
+		run("-A", chain, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT")
+		run("-P", chain, "DROP")
+		unanswered(t, s.client.Netns, service.Target(way))
+		if chain == "INPUT" {
+			run("-A", chain, "-m", "set", "--match-set", set, "dst,dst", "-j", "ACCEPT")
+		} else {
+			run("-A", chain, "-m", "ipvs", "--ipvs", "-j", "ACCEPT")
+		}
+		ask(t, s.client.Netns, service.Target(way))
+		run("-P", chain, "ACCEPT")
+	}
 }
 
 // ipvs.udpTimeout is when a silent UDP flow ends: IPVS's own entry and conntrack's go together, neither outlives the
