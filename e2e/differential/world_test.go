@@ -161,11 +161,14 @@ func (w *world) setZone(ctx context.Context, zone string) error {
 	return err
 }
 
+// interval is the pause between two tries of await.
+const interval = 300 * time.Millisecond
+
 // await tries until try returns nil.
 func await(ctx context.Context, patience time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		err := try()
