@@ -77,6 +77,10 @@ func (p *Planner) Adopt(found dataplane.Objects) dataplane.Keys {
 	}
 	replace(p.entries, entries, p.newer.entries, changed.Entries, func(a, b uint32) bool { return a == b })
 	p.entries = entries
+	clear(p.inEntries)
+	for _, mark := range entries {
+		p.inEntries[mark]++
+	}
 	p.newer = nil
 	return changed
 }

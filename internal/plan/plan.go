@@ -30,6 +30,7 @@ type Planner struct {
 	pools     map[dataplane.VirtualServerKey]*pool
 	addresses map[netip.Addr]struct{}
 	entries   map[dataplane.Entry]uint32
+	inEntries map[uint32]int // how many of the entries carry a mark
 	// leaving holds, for each desired virtual server, the real servers last known to be terminating or not serving. It
 	// outlives the desired state that said so: when they vanish from the slices, it tells that they are gone.
 	leaving map[dataplane.VirtualServerKey][]netip.AddrPort
@@ -47,6 +48,7 @@ func New(options Options) *Planner {
 		pools:      make(map[dataplane.VirtualServerKey]*pool),
 		addresses:  make(map[netip.Addr]struct{}),
 		entries:    make(map[dataplane.Entry]uint32),
+		inEntries:  make(map[uint32]int),
 		leaving:    make(map[dataplane.VirtualServerKey][]netip.AddrPort),
 		weightless: make(map[dataplane.VirtualServerKey]struct{}),
 		marked:     make(map[dataplane.VirtualServerKey][]dataplane.VirtualServerKey),

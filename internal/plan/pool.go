@@ -14,9 +14,11 @@ func (d *draft) pool(key dataplane.VirtualServerKey) {
 	have := d.planner.pools[key]
 	if !wanted {
 		delete(d.planner.leaving, key)
-		if have == nil {
-			delete(d.planner.marked, key)
-		} else if !d.request.AddOnly {
+		switch {
+		case have == nil || d.request.AddOnly:
+		case d.outlived(key):
+			d.changePool(dataplane.Pool{VirtualServer: have.server}, have)
+		default:
 			d.deletePool(have)
 		}
 		return
@@ -80,6 +82,15 @@ func contains[K comparable](set map[K]struct{}, key K) bool {
 // wants reports whether the real server is a wanted one of the pool.
 func wants(pool dataplane.Pool, addr netip.AddrPort) bool {
 	return slices.ContainsFunc(pool.RealServers, func(r dataplane.RealServer) bool { return r.Addr == addr })
+}
+
+// outlived reports whether a firewall-mark virtual server is no longer wanted, but some address whose packets it took
+// is: connections to it may go on, though no new packet is marked.
+func (d *draft) outlived(key dataplane.VirtualServerKey) bool {
+	return slices.ContainsFunc(d.planner.marked[key], func(target dataplane.VirtualServerKey) bool {
+		_, wanted := d.request.Desired.Pool(target)
+		return wanted
+	})
 }
 
 // deletePool removes a virtual server; its real servers go with it.
@@ -194,6 +205,9 @@ func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
 		return
 	}
 	for _, target := range d.planner.targets(key) {
+		if want, _ := d.request.Desired.Pool(target); target != key && wants(want, addr) {
+			continue // it stays behind the address for other clients
+		}
 		d.flows[dataplane.Flows{VirtualServer: target, RealServer: addr}] = struct{}{}
 	}
 }

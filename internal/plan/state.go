@@ -66,12 +66,30 @@ func (p *Planner) Confirm(op dataplane.Operation, result error) {
 	case dataplane.Address:
 		p.ObserveAddress(x.Addr, done)
 	case dataplane.Entry:
-		if done {
-			p.entries[x.Key()] = x.Mark
-		} else {
-			delete(p.entries, x.Key())
+		p.confirmEntry(x, done)
+	}
+}
+
+func (p *Planner) confirmEntry(entry dataplane.Entry, exists bool) {
+	key := entry.Key()
+	if mark, ok := p.entries[key]; ok {
+		p.inEntries[mark]--
+		delete(p.entries, key)
+	}
+	if exists {
+		p.inEntries[entry.Mark]++
+		p.entries[key] = entry.Mark
+	}
+}
+
+// HasMark reports whether something in the kernel has the firewall mark: a virtual server, or an entry of a set.
+func (p *Planner) HasMark(mark uint32) bool {
+	for _, family := range dataplane.Families() {
+		if p.pools[dataplane.MarkKeyOf(family, mark)] != nil {
+			return true
 		}
 	}
+	return p.inEntries[mark] > 0
 }
 
 func (p *Planner) confirmServer(server dataplane.VirtualServer, exists bool) {
@@ -79,6 +97,7 @@ func (p *Planner) confirmServer(server dataplane.VirtualServer, exists bool) {
 	switch {
 	case !exists:
 		delete(p.pools, server.Key)
+		delete(p.marked, server.Key)
 	case have == nil:
 		p.pools[server.Key] = &pool{server: server, reals: make(map[netip.AddrPort]dataplane.RealServer)}
 	default:

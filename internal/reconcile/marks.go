@@ -18,6 +18,8 @@ type marks struct {
 	masquerade uint32
 	held       map[string]map[portID]uint32 // by owner
 	taken      map[uint32]struct{}
+	// inKernel reports whether something in the kernel still has the mark: whoever gets it next would get its packets.
+	inKernel func(uint32) bool
 	// inherited are the marks that the kernel had at the start.
 	inherited map[dataplane.VirtualServerKey]uint32
 }
@@ -28,8 +30,8 @@ type portID struct {
 	number   uint16
 }
 
-func newMarks(options service.Options) *marks {
-	m := &marks{allowed: options.Marks, masquerade: options.Masquerade.Bit(), held: make(map[string]map[portID]uint32),
+func newMarks(options service.Options, inKernel func(uint32) bool) *marks {
+	m := &marks{allowed: options.Marks, masquerade: options.Masquerade.Bit(), inKernel: inKernel, held: make(map[string]map[portID]uint32),
 		taken: make(map[uint32]struct{}), inherited: make(map[dataplane.VirtualServerKey]uint32)}
 	if m.allowed == (service.MarkRange{}) {
 		m.allowed = service.DefaultMarks()
@@ -87,7 +89,7 @@ func (m *marks) lease(owner string) (markOf translate.MarkOf, done func()) {
 // choose returns a free mark, 0 if there is none.
 func (m *marks) choose(owner string, id portID, targets []dataplane.VirtualServerKey) uint32 {
 	for _, target := range targets {
-		if mark := m.inherited[target]; m.free(mark) {
+		if mark := m.inherited[target]; m.fits(mark) {
 			return mark
 		}
 	}
@@ -95,14 +97,16 @@ func (m *marks) choose(owner string, id portID, targets []dataplane.VirtualServe
 	size := uint64(m.allowed.Last-m.allowed.First) + 1
 	start := binary.BigEndian.Uint64(hash[:]) % size
 	for i := range size {
-		if mark := m.allowed.First + uint32((start+i)%size); m.free(mark) {
+		mark := m.allowed.First + uint32((start+i)%size)
+		if m.fits(mark) && !m.inKernel(mark) && !m.inKernel(mark|m.masquerade) {
 			return mark
 		}
 	}
 	return 0
 }
 
-func (m *marks) free(mark uint32) bool {
+// fits reports whether the mark may be handed out and nobody holds it.
+func (m *marks) fits(mark uint32) bool {
 	_, taken := m.taken[mark]
 	return !taken && m.allowed.Contains(mark) && mark&m.masquerade == 0
 }

@@ -9,6 +9,9 @@ import (
 	"kube-ipvs-proxy/internal/service"
 )
 
+// nobody has any mark in the kernel.
+func nobody(uint32) bool { return false }
+
 // ask leases marks for TCP ports of an owner.
 func ask(m *marks, owner string, ports ...uint16) (got []uint32) {
 	markOf, done := m.lease(owner)
@@ -21,7 +24,7 @@ func ask(m *marks, owner string, ports ...uint16) (got []uint32) {
 }
 
 func TestMarksAreKeptAndGivenOnce(t *testing.T) {
-	m := newMarks(service.Options{})
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 0x3fff}}, nobody)
 	seen := map[uint32]string{}
 	for i := range 3000 {
 		owner := fmt.Sprint("svc", i)
@@ -47,7 +50,7 @@ func TestMarksAreKeptAndGivenOnce(t *testing.T) {
 }
 
 func TestMarksRunOut(t *testing.T) {
-	m := newMarks(service.Options{Marks: service.MarkRange{First: 0x3ffe, Last: 0x4001}})
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 0x3ffe, Last: 0x4001}}, nobody)
 	if got := ask(m, "a", 1, 2, 3); got[0] == 0 || got[1] == 0 || got[0] == got[1] || got[2] != 0 {
 		t.Errorf("of two marks without the masquerade bit, three ports get %v", got)
 	}
@@ -58,7 +61,7 @@ func TestMarksRunOut(t *testing.T) {
 }
 
 func TestMarksOfTheKernelAreTakenOver(t *testing.T) {
-	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 4}})
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 4}}, nobody)
 	ours, others := dataplane.MarkKeyOf(dataplane.IPv4, 3), dataplane.MarkKeyOf(dataplane.IPv6, 1|service.DefaultMark)
 	m.learn(dataplane.Objects{
 		Entries: []dataplane.Entry{

@@ -56,7 +56,7 @@ type status struct {
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1),
-		survey: survey{outcome: make(chan func())}, marks: newMarks(options.Service), checks: healthChecks{reported: make(map[string]HealthCheck)}}
+		survey: survey{outcome: make(chan func())}, checks: healthChecks{reported: make(map[string]HealthCheck)}}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
 		facts:     service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
@@ -66,6 +66,7 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 		pending:   dataplane.NewKeys(),
 		conflicts: newConflicts(),
 	}
+	r.marks = newMarks(options.Service, r.loop.planner.HasMark)
 	return r
 }
 

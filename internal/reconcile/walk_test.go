@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,10 +145,30 @@ func TestRandomWalkWithFaultsConverges(t *testing.T) {
 				}
 				faulty.SetFaults(kerneltest.Faults{})
 				f.settle(20 * time.Minute) // longer than the backoff, an audit and the drain deadline
-				if diff := cmp.Diff(w.final(t), f.kernel.Dump()); diff != "" {
+				if diff := cmp.Diff(unmarked(w.final(t)), unmarked(f.kernel.Dump())); diff != "" {
 					t.Errorf("after %d faults (-fresh kernel +this one):\n%s", faulty.Injected(), diff)
 				}
 			})
 		})
 	}
+}
+
+// unmarked names packet marks after the addresses that have them: which number each gets depends on which were free at
+// the time.
+func unmarked(dump string) string {
+	const masquerade = service.DefaultMark
+	names := map[uint64][]string{}
+	marked := regexp.MustCompile(`add KUBE-INTERNAL-MARK (\S+) skbmark (0x[0-9a-f]+)`)
+	for _, entry := range marked.FindAllStringSubmatch(dump, -1) {
+		mark, _ := strconv.ParseUint(entry[2], 0, 32)
+		names[mark&^masquerade] = append(names[mark&^masquerade], entry[1])
+	}
+	numbers := regexp.MustCompile(`(-f |skbmark )(0x[0-9a-f]+|[0-9]+)`)
+	lines := strings.Split(numbers.ReplaceAllStringFunc(dump, func(text string) string {
+		parts := numbers.FindStringSubmatch(text)
+		mark, _ := strconv.ParseUint(parts[2], 0, 32)
+		return fmt.Sprint(parts[1], names[mark&^masquerade], mark&masquerade)
+	}), "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }

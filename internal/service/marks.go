@@ -12,8 +12,9 @@ import (
 // DefaultMarks.
 type MarkRange struct{ First, Last uint32 }
 
-// DefaultMarks leaves the bits above to others, the default masquerade mark among them.
-func DefaultMarks() MarkRange { return MarkRange{1, 0x3fff} }
+// DefaultMarks keeps clear of what others are known to use: small numbers (hand-made firewall marks), bit 13 (the CNI plugin
+// portmap), bits 14 and 15 (masquerading, and dropping by the kubelet) and those above (network policies).
+func DefaultMarks() MarkRange { return MarkRange{0x1000, 0x1fff} }
 
 // String returns "FIRST-LAST" in hexadecimal.
 func (r MarkRange) String() string { return fmt.Sprintf("%#x-%#x", r.First, r.Last) }

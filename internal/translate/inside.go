@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/service"
 )
@@ -12,8 +14,8 @@ type MarkOf func(port service.Port, targets []dataplane.VirtualServerKey) uint32
 
 // exposed are the virtual servers of one port and family that clients outside the cluster use.
 type exposed struct {
-	vips      []dataplane.VirtualServerKey // at externalIPs and load-balancer IPs
-	nodePorts []dataplane.VirtualServerKey
+	bound []dataplane.VirtualServerKey // at externalIPs and load-balancer IPs on kube-ipvs0: pods ask their own node
+	nodes []dataplane.VirtualServerKey // at addresses of nodes: pods of other nodes come here, too
 }
 
 // inside serves clients inside the cluster, that is pods and the node itself, where externalTrafficPolicy Local holds for
@@ -21,7 +23,7 @@ type exposed struct {
 // is for the outside. Packets from inside carry a mark by which IPVS finds another one: two, in fact, since the mark
 // of those to be masqueraded has one more bit by then. See the package comment.
 func (t *translation) inside(port service.Port, family dataplane.Family, exposed exposed, audience audience) {
-	targets := append(exposed.vips[:len(exposed.vips):len(exposed.vips)], exposed.nodePorts...)
+	targets := slices.Concat(exposed.bound, exposed.nodes)
 	if len(targets) == 0 {
 		return
 	}
@@ -32,14 +34,14 @@ func (t *translation) inside(port service.Port, family dataplane.Family, exposed
 		return
 	}
 	masqueraded := mark | t.options.Masquerade.Bit()
-	for _, key := range exposed.vips {
+	for _, key := range exposed.bound {
 		t.mark(key, mark)
 	}
-	for _, key := range exposed.nodePorts {
+	for _, key := range exposed.nodes {
 		t.mark(key, masqueraded)
 	}
-	if len(exposed.vips) > 0 {
-		t.serveMarked(dataplane.MarkKeyOf(family, mark), exposed.vips, audience)
+	if len(exposed.bound) > 0 {
+		t.serveMarked(dataplane.MarkKeyOf(family, mark), exposed.bound, audience)
 	}
 	t.serveMarked(dataplane.MarkKeyOf(family, masqueraded), targets, audience)
 }

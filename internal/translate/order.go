@@ -45,7 +45,7 @@ func seedOf(node string, key dataplane.VirtualServerKey) uint64 {
 	for i := range len(node) {
 		seed = (seed ^ uint64(node[i])) * 1099511628211
 	}
-	return absorb(mix(seed^uint64(key.Protocol)), key.Addr, key.Port)
+	return absorb(mix(seed^uint64(key.Protocol)^uint64(key.Mark)<<8), key.Addr, key.Port)
 }
 
 func absorb(hash uint64, addr netip.Addr, port uint16) uint64 {

@@ -10,10 +10,10 @@ import (
 func (r ruleBuilder) internalMark() []dataplane.Rule {
 	set := dataplane.SetMarkFrom{Set: SetName(r.family, InternalMark), Fields: toAddressPort}
 	rules := []dataplane.Rule{
-		rule("from this node", set, dataplane.MatchLocalSource{}, r.in(InternalMark, toAddressPort)),
+		rule("from this node", set, r.in(InternalMark, toAddressPort), dataplane.MatchLocalSource{}),
 	}
 	if fromPods, ok := r.fromPods(); ok {
-		rules = append(rules, rule("from pods", set, fromPods, r.in(InternalMark, toAddressPort)))
+		rules = append(rules, rule("from pods", set, r.in(InternalMark, toAddressPort), fromPods))
 	}
 	return rules
 }

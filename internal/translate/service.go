@@ -135,8 +135,14 @@ func (t *translation) port(port service.Port, family dataplane.Family, endpoints
 	selection := service.Select(endpoints, t.view.Policy, t.facts.Node)
 	inside := audienceOf(selection.Internal, endpoints, selection.Anywhere)
 	outside := inside
-	if t.view.Policy.ExternalLocal != t.view.Policy.InternalLocal {
+	if t.view.Policy.ExternalLocal != t.view.Policy.InternalLocal || t.view.Policy.ExternalLocal {
 		outside = audienceOf(selection.External, endpoints, selection.Anywhere)
+	}
+	if len(selection.External) == 0 && t.view.Policy.ExternalLocal {
+		// Clients outside are dropped before they get there. For those inside this is what serves them where the mark that
+		// tells them is lost on the way, as to rules of others that set another one.
+		outside = audienceOf(selection.Shortcut, endpoints, selection.Anywhere)
+		outside.dropped = selection.Anywhere
 	}
 	var exposed exposed
 	for _, vips := range t.vips() {
@@ -146,8 +152,11 @@ func (t *translation) port(port service.Port, family dataplane.Family, endpoints
 			case !service.Reachable(addr) || key.Family != family:
 			case vips.kind == cluster:
 				t.serve(vips.kind, key, inside)
-			case t.serve(vips.kind, key, outside):
-				exposed.vips = append(exposed.vips, key)
+			case !t.serve(vips.kind, key, outside):
+			case t.obstacle(addr) == "":
+				exposed.bound = append(exposed.bound, key)
+			default:
+				exposed.nodes = append(exposed.nodes, key)
 			}
 		}
 	}
@@ -155,7 +164,7 @@ func (t *translation) port(port service.Port, family dataplane.Family, endpoints
 		for _, addr := range t.facts.NodePortAddrs {
 			key := dataplane.KeyOf(port.Protocol, addr, nodePortNumber)
 			if key.Family == family && t.serve(nodePort, key, outside) {
-				exposed.nodePorts = append(exposed.nodePorts, key)
+				exposed.nodes = append(exposed.nodes, key)
 			}
 		}
 	}
@@ -171,6 +180,7 @@ type audience struct {
 	listed   []netip.AddrPort
 	leaving  []netip.AddrPort
 	anywhere bool // somebody else may have an endpoint if wanted is empty
+	dropped  bool // who is to be kept off goes unanswered, although something is wanted for others
 }
 
 func audienceOf(wanted, endpoints []service.PortEndpoint, anywhere bool) audience {
@@ -204,6 +214,8 @@ func (t *translation) serve(kind kind, key dataplane.VirtualServerKey, audience 
 		Leaving:       audience.leaving,
 	})
 	switch {
+	case audience.dropped:
+		t.entry(key.Family, NoLocal, entryOf(key))
 	case len(audience.wanted) > 0:
 	case audience.anywhere:
 		t.entry(key.Family, NoLocal, entryOf(key))
