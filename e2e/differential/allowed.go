@@ -28,6 +28,9 @@ const (
 // masqueradeBit is what both set on packets that are to be masqueraded.
 const masqueradeBit = 0x4000
 
+// firstNodePort begins the API server's range of node ports.
+const firstNodePort = 30000
+
 // Rules returns everything that may differ. Each is needed by a scenario; a test holds that.
 func Rules() []Rule {
 	return []Rule{
@@ -37,6 +40,7 @@ func Rules() []Rule {
 		{"KUBE-NO-LOCAL", "P26", "A set of our own: exactly what kube-proxy serves by remote endpoints, or by none, under the policy Local.", noLocalSet},
 		{"KUBE-INTERNAL-MARK", "P26", "A set of our own, and virtual servers for its marks: clients inside the cluster get all endpoints where externalTrafficPolicy is Local.", internalMark},
 		{"KUBE-NODE-PORT-IPS", "P17", "A set of our own, since a port number alone does not make a NodePort: the addresses NodePorts are served on.", nodePortSet},
+		{"health-check ports without NodePort addresses", "P16", "Health checks pass the filter whatever nodePortAddresses selects; kube-proxy leaves out the ports of Services with NodePorts when it selects nothing.", healthPort},
 		{"bucket size", "P21", "Sets have kube-proxy's parameters; that its ipset asks for the newest revision of the type, too, which has a bucket size, changes nothing for either.", bucketSize},
 		{"fall-back of sh and mh", "P14", "Without the flag new connections fail as long as an endpoint drains.", fallback},
 		{"addresses of other nodes are not bound", "P18", "Binding one cuts this node off from that one.", otherNode},
@@ -138,6 +142,23 @@ func nodePortSet(d Difference, p Pair) bool {
 	}
 	addr, err := netip.ParseAddr(d.Text)
 	return d.Kind == Set || err == nil && slices.Contains(p.NodePorts, addr)
+}
+
+// healthPort: kube-proxy has no virtual server for any NodePort of the family.
+func healthPort(d Difference, p Pair) bool {
+	const set = "KUBE-HEALTH-CHECK-NODE-PORT"
+	six := d.Of == setName(set, true)
+	if !d.Ours || d.Kind != Entry || d.Of != set && !six {
+		return false
+	}
+	for item := range p.Theirs {
+		_, text, _ := strings.Cut(item.Of, " ")
+		at, err := netip.ParseAddrPort(text)
+		if item.Kind == VirtualServer && err == nil && at.Addr().Is6() == six && at.Port() >= firstNodePort && slices.Contains(p.NodePorts, at.Addr()) {
+			return false
+		}
+	}
+	return true
 }
 
 // bucketSize: the same set, but for the bucket size that kube-proxy's has.

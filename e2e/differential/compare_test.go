@@ -54,14 +54,16 @@ func kernel(text string) State {
 	return ParseState(text, text, addresses)
 }
 
-// Each case is one that is allowed by the rule alone, and what it becomes when something about it is wrong.
-func TestRules(t *testing.T) {
-	tests := []struct {
-		rule         string
-		theirs, ours string
-		wrong        string // further lines of the daemon's, or instead of them, with which it is not allowed
-		replaces     bool
-	}{
+// ruleTest is a pair that one rule alone allows, and what it becomes when something about it is wrong.
+type ruleTest struct {
+	rule         string
+	theirs, ours string
+	wrong        string // further lines of the daemon's, or instead of them, with which it is not allowed
+	replaces     bool
+}
+
+func ruleTests() []ruleTest {
+	return []ruleTest{
 		{rule: ruleEmpty, theirs: "-A -t 10.96.0.1:80 -s rr", ours: "add KUBE-NO-ENDPOINTS 10.96.0.1,tcp:80", wrong: "add KUBE-NO-ENDPOINTS 10.96.0.1,udp:80", replaces: true},
 		{rule: ruleEmpty, theirs: "-A -u [fd00::1]:80 -s rr", ours: "add KUBE-6-NO-LOCAL fd00::1,udp:80", wrong: "add KUBE-NO-LOCAL fd00::1,udp:80", replaces: true},
 		{rule: ruleRemote, theirs: "-A -t 10.96.0.1:80 -s rr\n-a -t 10.96.0.1:80 -r 10.244.2.2:80 -m -w 1", ours: "add KUBE-NO-LOCAL 10.96.0.1,tcp:80",
@@ -78,14 +80,20 @@ func TestRules(t *testing.T) {
 			"add KUBE-INTERNAL-MARK 10.0.0.1,tcp:80 skbmark 0x5\n-A -f 5 -s rr\n-A -f 16389 -s rr\n-a -f 5 -r 10.0.0.9:80 -m -w 1", wrong: "-A -f 6 -s rr"},
 		{rule: marks, theirs: "add KUBE-6-NODE-PORT-LOCAL-TCP 30000", ours: "add KUBE-6-NODE-PORT-LOCAL-TCP 30000\n" +
 			"add KUBE-6-INTERNAL-MARK fd00:172:18::b,tcp:30000 skbmark 0x5/0xffffffff\n-A -f 5 -6 -s rr", wrong: "-A -f 5 -s rr"},
+		{rule: ruleHealth, theirs: "-A -t [fd00:172:18::b]:30000 -s rr\n-A -t 172.18.0.11:1000 -s rr",
+			ours:  "-A -t [fd00:172:18::b]:30000 -s rr\n-A -t 172.18.0.11:1000 -s rr\nadd KUBE-HEALTH-CHECK-NODE-PORT 32000",
+			wrong: "add KUBE-6-HEALTH-CHECK-NODE-PORT 32000"},
 		{rule: ruleBuckets, theirs: "create KUBE-CLUSTER-IP hash:ip,port family inet bucketsize 12", ours: "create KUBE-CLUSTER-IP hash:ip,port family inet",
 			wrong: "create KUBE-CLUSTER-IP hash:ip,port family inet6", replaces: true},
 		{rule: nodePortIPs, theirs: "", ours: "create KUBE-NODE-PORT-IPS hash:ip\nadd KUBE-NODE-PORT-IPS 172.18.0.11", wrong: "add KUBE-NODE-PORT-IPS 172.18.0.12"},
 		{rule: noEndpoints, theirs: "", ours: "create KUBE-6-NO-ENDPOINTS hash:ip,port", wrong: "add KUBE-6-NO-ENDPOINTS fd00::1,tcp:80"},
 		{rule: noLocal, theirs: "", ours: "create KUBE-NO-LOCAL hash:ip,port", wrong: "add KUBE-NO-LOCAL 10.0.0.1,tcp:80"},
 	}
+}
+
+func TestRules(t *testing.T) {
 	tested := map[string]bool{}
-	for _, test := range tests {
+	for _, test := range ruleTests() {
 		t.Run(test.rule, func(t *testing.T) {
 			tested[test.rule] = true
 			pair := Pair{Theirs: kernel(test.theirs), Ours: kernel(test.ours), OtherNodes: []netip.Addr{netip.MustParseAddr("172.18.0.12")},
@@ -141,7 +149,7 @@ func TestWhatOnlyOneHasIsADifference(t *testing.T) {
 
 // Rules that nothing needs would only hide things. That a scenario really uses what it says is checked when it runs.
 func TestEveryRuleIsUsedByAScenario(t *testing.T) {
-	used := map[string]bool{ruleBuckets: true, ruleFallback: true} // by all sets, and by the schedulers that scenarios run with
+	used := map[string]bool{ruleBuckets: true, ruleFallback: true, ruleHealth: true} // by all sets, and by the settings that scenarios run with
 	for _, s := range scenarios() {
 		for _, name := range s.uses {
 			used[name] = true

@@ -12,13 +12,13 @@ import (
 	"kube-ipvs-proxy/e2e/cluster"
 )
 
-// How many random cases of which size run unless SEEDS, OBJECTS and CHANGES say otherwise, and how many schedulers besides
-// rr. make diff-kube-proxy asks for more and larger ones.
+// How many random cases of which size run unless SEEDS, OBJECTS and CHANGES say otherwise, and how many settings besides
+// the usual. make diff-kube-proxy asks for more and larger ones.
 const (
-	quickSchedulers = 1
-	quickSeeds      = 3
-	quickObjects    = 24
-	quickChanges    = 16
+	quickSettings = 1
+	quickSeeds    = 3
+	quickObjects  = 24
+	quickChanges  = 16
 )
 
 func TestMain(m *testing.M) {
@@ -74,19 +74,19 @@ func TestScenarios(t *testing.T) {
 	if lines := failed[nobody]; len(lines) > 0 {
 		t.Errorf("of no scenario's (- kube-proxy, + kube-ipvs-proxy):\n%s", strings.Join(lines, "\n"))
 	}
-	testSchedulers(t, r)
+	testSettings(t, r)
 }
 
-// testSchedulers restarts both proxies with other schedulers, over what the scenarios have left: with all of them only when
-// random cases are asked for, too, since a restart takes kube-proxy long.
-func testSchedulers(t *testing.T, r *rig) {
-	schedulers := []string{"mh", "sh", "lc", "wrr"}
+// testSettings restarts both proxies with other settings, over what the scenarios have left: with all of them only when random
+// cases are asked for, too, since a restart takes kube-proxy long.
+func testSettings(t *testing.T, r *rig) {
+	all := []Settings{{Scheduler: "mh", NodePortAddresses: []string{"192.0.2.0/24", "::/0"}}, {Scheduler: "sh"}, {Scheduler: "lc"}, {Scheduler: "wrr"}}
 	if os.Getenv("SEEDS") == "" {
-		schedulers = schedulers[:quickSchedulers]
+		all = all[:quickSettings]
 	}
-	for _, scheduler := range schedulers {
-		t.Run("scheduler "+scheduler, func(t *testing.T) {
-			r.restart(t, Settings{Scheduler: scheduler})
+	for _, settings := range all {
+		t.Run("scheduler "+settings.Scheduler, func(t *testing.T) {
+			r.restart(t, settings)
 			report, err := r.compare(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -94,9 +94,14 @@ func testSchedulers(t *testing.T, r *rig) {
 			if err := report.Err(); err != nil {
 				t.Error(err)
 			}
-			wanted := scheduler == "sh" || scheduler == "mh"
-			if used := len(report.Allowed[ruleFallback]) > 0; used != wanted {
-				t.Errorf("the rule %q was used: %t, want %t", ruleFallback, used, wanted)
+			for rule, wanted := range map[string]bool{
+				ruleBuckets:  true,
+				ruleFallback: settings.Scheduler == "sh" || settings.Scheduler == "mh",
+				ruleHealth:   len(settings.NodePortAddresses) > 0,
+			} {
+				if used := len(report.Allowed[rule]) > 0; used != wanted {
+					t.Errorf("the rule %q was used: %t, want %t", rule, used, wanted)
+				}
 			}
 		})
 	}

@@ -22,6 +22,7 @@ const (
 	ruleEmpty    = "no empty virtual server"
 	ruleRemote   = "no remote endpoints under the policy Local"
 	ruleBuckets  = "bucket size"
+	ruleHealth   = "health-check ports without NodePort addresses"
 	ruleFallback = "fall-back of sh and mh"
 	ruleOther    = "addresses of other nodes are not bound"
 	ruleSources  = "source range of length 0"
