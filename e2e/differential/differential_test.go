@@ -16,7 +16,7 @@ import (
 // the usual. make diff-kube-proxy asks for more and larger ones.
 const (
 	quickSettings = 1
-	quickSeeds    = 3
+	quickSeeds    = 1
 	quickObjects  = 24
 	quickChanges  = 16
 )

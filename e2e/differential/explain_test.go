@@ -10,7 +10,7 @@ import (
 )
 
 // shrinkTime bounds the search for a smaller case, unless SHRINK says otherwise.
-const shrinkTime = 4 * time.Minute
+const shrinkTime = 8 * time.Minute
 
 var errTimeUp = errors.New("no time left to shrink it")
 
