@@ -20,6 +20,7 @@
 //	make diff-kube-proxy SEED=17 SEEDS=1     # one random case again
 //
 // Out of scope: iptables rules, which differ by intention and are judged by packets (package behaviour); order of real
-// servers (P15); servers that drain, since nobody connects to anything here; two Services that want the same virtual server,
+// servers (P15); slices that call an endpoint of a Service with publishNotReadyAddresses not ready, which no controller writes
+// and where the daemon heeds the Service, as the API says, and kube-proxy the slice; servers that drain, since nobody connects to anything here; two Services that want the same virtual server,
 // of which kube-proxy serves another at each sync.
 package differential

@@ -112,7 +112,9 @@ func (g *generator) change() []Op {
 	}
 	// The same name again, at once.
 	dropped := Op{Service: s.object, Delete: true}
+	published := s.kind.published // its slices stay
 	s.kind = g.kind(s.number)
+	s.kind.published = published
 	s.object = g.service(s)
 	return []Op{dropped, {Service: s.object}}
 }

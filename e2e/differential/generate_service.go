@@ -15,6 +15,8 @@ type serviceKind struct {
 	families []corev1.IPFamily // in the Service's order; the second may come and go
 	ports    []servicePort     // a change picks among these
 	shares   bool              // its ports are its own, so that it can share addresses
+	// published says publishNotReadyAddresses. Its endpoints are ready then, as the EndpointSlice controller has them.
+	published bool
 }
 
 type servicePort struct {
@@ -23,7 +25,7 @@ type servicePort struct {
 }
 
 func (g *generator) kind(number int) serviceKind {
-	k := serviceKind{headless: g.chance(5), shares: g.chance(40), families: families()}
+	k := serviceKind{headless: g.chance(5), shares: g.chance(40), published: g.chance(10), families: families()}
 	if g.chance(25) {
 		k.families[0], k.families[1] = k.families[1], k.families[0]
 	}
@@ -62,7 +64,7 @@ func (g *generator) service(s *service) *corev1.Service {
 		out.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 		out.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr.To(pick[int32](g, 1, 60, 10800, 86400))}}
 	}
-	out.Spec.PublishNotReadyAddresses = g.chance(10)
+	out.Spec.PublishNotReadyAddresses = s.kind.published
 	if g.chance(25) {
 		out.Spec.InternalTrafficPolicy = ptr.To(corev1.ServiceInternalTrafficPolicyLocal)
 	}

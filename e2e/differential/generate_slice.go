@@ -35,6 +35,11 @@ func (g *generator) rollPods(s *service) {
 		if g.chance(20) {
 			s.pods[family] = append(s.pods[family], g.pod(nodeIP(1, family), 1, hints))
 		}
+		for i := range s.pods[family] {
+			if s.kind.published {
+				s.pods[family][i].Conditions.Ready = ptr.To(true)
+			}
+		}
 	}
 }
 

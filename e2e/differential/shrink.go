@@ -45,7 +45,7 @@ func (s *shrinker) writes() []write {
 
 // only tries with nothing but some writes, and keeps to them if that fails.
 func (s *shrinker) only(writes []write) bool {
-	if s.stopped {
+	if s.stopped || len(writes) == 0 {
 		return false
 	}
 	smaller := Case{Settings: s.Settings}

@@ -57,12 +57,12 @@ func TestShrinkKeepsStepsThatMatter(t *testing.T) {
 func TestShrinkStopsWhenTold(t *testing.T) {
 	c, tries := generate(t, 5, usual), 0
 	got := Shrink(c, func(Case) (bool, error) {
-		if tries++; tries > 3 {
+		if tries++; tries > 2 {
 			return false, errors.New("time is up")
 		}
 		return true, nil
 	})
-	if tries != 4 || got.Len() >= c.Len() || got.Len() == 0 {
+	if tries != 3 || got.Len() >= c.Len() || got.Len() == 0 {
 		t.Errorf("%d tries left %d of %d writes", tries, got.Len(), c.Len())
 	}
 }
