@@ -73,6 +73,17 @@ func TestB24_P26_ExternalTrafficPolicyLocal(t *testing.T) {
 		}
 		silent(t, from.from, service.Target(way))
 	})
+	// Network policies put marks of their own on packets, after ours and before IPVS.
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		foreign := []string{"INPUT", "-j", "MARK", "--set-xmark", "0x100000/0xfff00000"}
+		cluster.Run(t, s.Node.Netns, append([]string{tool, "-w", "-I"}, foreign...)...)
+	}
+	for _, way := range cluster.Of(ways, topology.TCP) {
+		if answer := ask(t, s.client.Netns, service.Target(way)); answer.Backend != "far" {
+			t.Errorf("with a foreign mark, %s answers to %s", answer.Backend, way)
+		}
+		silent(t, s.Client.Netns, service.Target(way))
+	}
 
 	service.SetEndpoints(t)
 	s.Settle(t)
@@ -120,8 +131,8 @@ func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
 	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
 		reaches(t, from.from, service.Target(way), "web", "far")
 	})
-	if table := s.marked(t); table != "" {
-		t.Errorf("with policy Cluster there still are firewall marks:\n%s", table)
+	if table := s.marked(t); strings.Contains(table, "-w 1") {
+		t.Errorf("with policy Cluster, more than connections from before go to firewall marks:\n%s", table)
 	}
 }
 

@@ -75,3 +75,18 @@ func TestMarksOfTheKernelAreTakenOver(t *testing.T) {
 		t.Errorf("got %v, want 4 and 3 as before, 2, and none of the mark that others use", got)
 	}
 }
+
+// A mark that something in the kernel has would lead its packets to whoever got it next.
+func TestMarksInTheKernelAreNotHandedOut(t *testing.T) {
+	inKernel := map[uint32]bool{1: true, 2 | service.DefaultMark: true, 4: true}
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 4}}, func(mark uint32) bool { return inKernel[mark] })
+	m.learn(dataplane.Objects{Entries: []dataplane.Entry{
+		{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 80, Mark: 4},
+	}}, dataplane.NewKeys())
+	if got := ask(m, "new", 8080, 8081); got[0] != 3 || got[1] != 0 {
+		t.Errorf("a new Service gets %v, want the one mark that nothing has", got)
+	}
+	if got := ask(m, "old", 80); got[0] != 4 {
+		t.Errorf("the Service that had the mark before a restart gets %v", got)
+	}
+}

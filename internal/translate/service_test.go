@@ -212,3 +212,25 @@ func BenchmarkService(b *testing.B) {
 		})
 	}
 }
+
+// B24, P18: at an address that a node has, pods of other nodes arrive, too; they are masqueraded, so that the answer comes
+// back this way.
+func TestB24InsideAtAddressesOfNodes(t *testing.T) {
+	facts := factsOf("n1")
+	facts.Local = append(facts.Local, netip.MustParseAddr("192.168.9.9"))
+	view := service.NewView(service.Service{
+		Name: service.Name{Namespace: "ns", Name: "web"}, Families: []dataplane.Family{dataplane.IPv4},
+		Policy: service.Policy{ExternalLocal: true}, Ports: []service.Port{{Protocol: dataplane.TCP, Port: 80, NodePort: 30080}},
+		VIPs: service.VIPs{External: []netip.Addr{netip.MustParseAddr("192.168.9.9"), netip.MustParseAddr("203.0.113.1")}},
+	})
+	objects, _ := Service(view, facts, service.Options{Scheduler: "rr"}, portMark)
+	got := map[string]uint32{}
+	for _, entry := range objects.Entries {
+		if entry.Set == InternalMark {
+			got[entry.Addr.String()] = entry.Mark
+		}
+	}
+	if got["192.168.9.9"] != 80|service.DefaultMark || got["203.0.113.1"] != 80 {
+		t.Errorf("marks %v", got)
+	}
+}
