@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,8 +28,8 @@ func (r *rig) explain(t *testing.T, c Case, first Report) string {
 			return false, errTimeUp
 		}
 		tries++
-		report, err := r.again(t, smaller)
-		if errors.Is(err, errDirty) || t.Context().Err() != nil {
+		report, err := r.again(t.Context(), smaller)
+		if t.Context().Err() != nil {
 			return false, err
 		}
 		if err != nil || len(report.Differences) == 0 {
@@ -36,6 +37,9 @@ func (r *rig) explain(t *testing.T, c Case, first Report) string {
 		}
 		last = report
 		return true, nil
+	}
+	if err := r.clean(t.Context()); err != nil {
+		return err.Error()
 	}
 	about := About(c, first.Differences)
 	start := about
@@ -54,29 +58,43 @@ func (r *rig) explain(t *testing.T, c Case, first Report) string {
 // errDirty says that what an earlier case has left differs, so that no more can be tried.
 var errDirty = errors.New("the two differ without any object")
 
-// again makes a case from nothing, on the proxies as they are.
-func (r *rig) again(t *testing.T, c Case) (Report, error) {
-	ctx := t.Context()
-	if err := r.clear(ctx, func(name string) bool { return name == markerName(r.markers) }); err != nil {
-		return Report{}, err
-	}
-	if err := r.write(ctx, nil); err != nil {
-		return Report{}, err
+// clean removes all objects and checks that then nothing differs.
+func (r *rig) clean(ctx context.Context) error {
+	if err := r.replace(ctx, nil); err != nil {
+		return err
 	}
 	report, err := r.compare(ctx)
-	if err != nil {
-		return report, err
+	if err == nil && len(report.Differences) > 0 {
+		err = fmt.Errorf("%w: %w", errDirty, report.Err())
 	}
-	if len(report.Differences) > 0 {
-		return report, fmt.Errorf("%w: %w", errDirty, report.Err())
-	}
-	for _, step := range c.Steps {
-		if err := r.write(ctx, step); err != nil {
+	return err
+}
+
+// again makes a case instead of what is there, on the proxies as they are.
+func (r *rig) again(ctx context.Context, c Case) (report Report, err error) {
+	for i, step := range c.Steps {
+		put := r.write
+		if i == 0 {
+			put = r.replace
+		}
+		if err := put(ctx, step); err != nil {
 			return Report{}, err
 		}
-		if report, err = r.compare(ctx); err != nil || len(report.Differences) > 0 {
+		if err := r.settle(ctx); err != nil {
+			return Report{}, err
+		}
+		if report, err = r.look(ctx); err != nil || len(report.Differences) > 0 {
 			return report, err
 		}
 	}
 	return report, nil
+}
+
+// replace makes writes instead of everything that is there, as one step.
+func (r *rig) replace(ctx context.Context, ops []Op) error {
+	r.rival.pause() // write lets it go on
+	if err := r.clear(ctx, func(name string) bool { return name == markerName(r.markers) }); err != nil {
+		return err
+	}
+	return r.write(ctx, ops)
 }

@@ -32,6 +32,7 @@ type rig struct {
 	theirs  *topology.Topology
 	daemon  *cluster.Daemon
 	rival   *rival
+	rules   []Rule
 	markers int // how many there have been
 }
 
@@ -40,7 +41,7 @@ type rig struct {
 func newRig(t *testing.T, settings Settings, first []Op) *rig {
 	t.Helper()
 	c := cluster.New(t, topology.Options{})
-	r := &rig{ours: c, theirs: topology.New(t, topology.Options{})}
+	r := &rig{ours: c, theirs: topology.New(t, topology.Options{}), rules: Rules()}
 	r.theirs.Node.ForwardTCP(t, apiPort(t))
 	var err error
 	r.world, err = newWorld(c.Namespace, map[string]string{Node1: c.NodeName(c.Node), Node2: c.NodeName(c.Node2)})
@@ -184,7 +185,7 @@ func (r *rig) look(ctx context.Context) (Report, error) {
 		if readErr = err; err != nil {
 			return nil
 		}
-		report = Compare(pair, Rules())
+		report = Compare(pair, r.rules)
 		if equal++; len(report.Differences) > 0 {
 			equal = 0
 		}
