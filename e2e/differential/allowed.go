@@ -35,7 +35,7 @@ const firstNodePort = 30000
 func Rules() []Rule {
 	return []Rule{
 		{"no empty virtual server", "P27", "A virtual server without real servers lets clients hang; KUBE-NO-ENDPOINTS has it refused, or KUBE-NO-LOCAL dropped.", emptyServer},
-		{"no remote endpoints under the policy Local", "P26", "Replies of remote endpoints are lost when the source is kept: KUBE-NO-LOCAL has the traffic dropped.", remoteServer},
+		{"no remote endpoints under the policy Local", "P26", "internalTrafficPolicy Local has no fall-back to other nodes: KUBE-NO-LOCAL has the traffic dropped.", remoteServer},
 		{"KUBE-NO-ENDPOINTS", "P27", "A set of our own: exactly what kube-proxy has an empty virtual server for.", noEndpointsSet},
 		{"KUBE-NO-LOCAL", "P26", "A set of our own: exactly what kube-proxy serves by remote endpoints, or by none, under the policy Local.", noLocalSet},
 		{"KUBE-INTERNAL-MARK", "P26", "A set of our own, and virtual servers for its marks: clients inside the cluster get all endpoints where externalTrafficPolicy is Local.", internalMark},
@@ -85,7 +85,7 @@ func noLocalSet(d Difference, p Pair) bool {
 	}
 	server := serverOf(d.Text)
 	_, theirs := p.Theirs.Virtual(server)
-	return theirs && p.remoteOnly(server) && !p.has(server)
+	return theirs && p.remoteOnly(server)
 }
 
 // internalMark: the entry is one of those that kube-proxy has under externalTrafficPolicy Local, or the virtual server is

@@ -134,7 +134,7 @@ func policyScenarios() []scenario {
 		}, uses: []string{marks}},
 		{name: "externalTrafficPolicy Local with remote endpoints only", steps: func(n int) [][]Op {
 			return [][]Op{append(served(n, elsewhere), local(n, single)), served(n, here), served(n, elsewhere)}
-		}, uses: []string{ruleRemote, noLocal, marks}},
+		}, uses: []string{noLocal, marks}},
 		{name: "externalTrafficPolicy Local without endpoints", steps: func(n int) [][]Op {
 			return [][]Op{{local(n, single)}}
 		}, uses: []string{ruleEmpty, noEndpoints, marks}},
