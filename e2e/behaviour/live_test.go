@@ -123,6 +123,9 @@ func (r *rollout) progress(t *testing.T) {
 	}
 }
 
+// portsOfALoad is more than a load asks questions, and leaves the ports that the kernel gives out to others.
+const portsOfALoad = 1500
+
 // start starts asking from outside.
 func (r *rollout) start(t *testing.T) {
 	t.Helper()
@@ -133,7 +136,10 @@ func (r *rollout) start(t *testing.T) {
 				pace = quickPace
 			}
 			q.from.name = fmt.Sprintf("outside to Service %d", i)
-			r.loads = append(r.loads, rolloutLoad{q, probe.StartLoad(t.Context(), q.from.from, service.Target(q.way), pace)})
+			target := service.Target(q.way)
+			// Ports of its own for each way: the kernel mixes up two ways from one port (P31).
+			target.LocalPort = uint16(1024 + len(r.loads)*portsOfALoad)
+			r.loads = append(r.loads, rolloutLoad{q, probe.StartLoad(t.Context(), q.from.from, target, pace)})
 		}
 	}
 	r.progress(t)

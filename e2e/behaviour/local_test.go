@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -114,10 +115,11 @@ func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
 		reaches(t, from.from, service.Target(way), first)
 	})
 
-	before := s.marked(t)
+	own := s.marksOf(t, service)
+	before := s.marked(t, own)
 	s.daemon.Restart(t, tellPods)
 	s.Settle(t)
-	if diff := cmp.Diff(before, s.marked(t)); diff != "" || before == "" {
+	if diff := cmp.Diff(before, s.marked(t, own)); diff != "" || before == "" {
 		t.Errorf("a restart changed the virtual servers with marks:\n%s", diff)
 	}
 
@@ -131,17 +133,38 @@ func TestB24_LocalWithAffinityAndLiveChanges(t *testing.T) {
 	s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
 		reaches(t, from.from, service.Target(way), "web", "far")
 	})
-	if table := s.marked(t); strings.Contains(table, "-w 1") {
+	if table := s.marked(t, own); strings.Contains(table, "-w 1") {
 		t.Errorf("with policy Cluster, more than connections from before go to firewall marks:\n%s", table)
 	}
 }
 
-// marked are the lines of the table about firewall marks.
-func (s *scene) marked(t *testing.T) string {
+// marksOf are the marks of packets to a Service's load-balancer IPs, as ipvsadm writes them, with and without masquerading.
+func (s *scene) marksOf(t *testing.T, service *cluster.Service) map[string]bool {
+	t.Helper()
+	marks := map[string]bool{}
+	for _, family := range topology.Families() {
+		at := service.Address(cluster.LoadBalancerIP, family).String() + ","
+		for line := range strings.Lines(cluster.Run(t, s.Node.Netns, "ipset", "save")) {
+			fields := strings.Fields(line)
+			if len(fields) == 5 && strings.HasSuffix(fields[1], "INTERNAL-MARK") && strings.HasPrefix(fields[2], at) {
+				number, _, _ := strings.Cut(fields[4], "/")
+				mark, err := strconv.ParseUint(number, 0, 32)
+				if err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				marks[fmt.Sprint(mark)], marks[fmt.Sprint(mark|0x4000)] = true, true
+			}
+		}
+	}
+	return marks
+}
+
+// marked are the lines of the table about some marks. Other tests' Services have marks, too.
+func (s *scene) marked(t *testing.T, marks map[string]bool) string {
 	t.Helper()
 	var lines []string
 	for line := range strings.Lines(s.IPVS(t)) {
-		if strings.Contains(line, " -f ") {
+		if fields := strings.Fields(line); fields[1] == "-f" && marks[fields[2]] {
 			lines = append(lines, line)
 		}
 	}

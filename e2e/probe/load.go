@@ -19,10 +19,15 @@ type Load struct {
 
 // StartLoad asks target from a namespace every interval, each time on a
 // connection of its own, until Stop or the end of ctx. A question that takes longer
-// delays the next one, so interval 0 asks as fast as answers come.
+// delays the next one, so interval 0 asks as fast as answers come. If the target has a
+// local port, the first question is asked from it, the second from the next one, and so on.
 func StartLoad(ctx context.Context, from *topology.Netns, target Target, interval time.Duration) *Load {
 	return startLoad(ctx, interval, func(ctx context.Context) (Answer, error) {
-		return Ask(ctx, from, target)
+		asked := target
+		if target.LocalPort != 0 {
+			target.LocalPort++
+		}
+		return Ask(ctx, from, asked)
 	})
 }
 

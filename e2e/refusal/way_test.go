@@ -117,6 +117,7 @@ ipset create KUBE-FOO hash:ip; ipset add KUBE-FOO 192.0.2.1
 for family in iptables ip6tables; do
 	$family -N KUBE-FOO; $family -A KUBE-FOO -j ACCEPT; $family -A FORWARD -j KUBE-FOO
 	$family -t nat -N KUBE-BAR; $family -t nat -A POSTROUTING -j KUBE-BAR
+	$family -t mangle -N KUBE-BAZ; $family -t mangle -A INPUT -j KUBE-BAZ
 done`)
 	const look = "ipvsadm -Sn; ipset list KUBE-FOO | grep -v Size; iptables-save | grep -v '^[#:]'; ip6tables-save | grep -v '^[#:]'"
 	before := g.sh(t, look)
