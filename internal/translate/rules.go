@@ -50,7 +50,8 @@ func Rules(family dataplane.Family, options service.Options) dataplane.Ruleset {
 			{Table: dataplane.Filter, Name: chainIPVSFilter, Rules: r.ipvsFilter()},
 			{Table: dataplane.Filter, Name: chainIPVSOutFilter, Rules: nil},
 			{Table: dataplane.Mangle, Name: chainInternalMark, Rules: r.internalMark()},
-			{Table: dataplane.Mangle, Name: chainProxyFirewall, Rules: r.nodeFirewall()},
+			// Once more for the node itself: IPVS takes its packets before table filter sees them.
+			{Table: dataplane.Mangle, Name: chainProxyFirewall, Rules: r.proxyFirewall()},
 			{Table: dataplane.Mangle, Name: chainSourceRanges, Rules: r.sourceRanges()},
 		},
 		Jumps: jumps(),

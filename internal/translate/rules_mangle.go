@@ -17,7 +17,3 @@ func (r ruleBuilder) internalMark() []dataplane.Rule {
 	}
 	return rules
 }
-
-// nodeFirewall limits the node itself to spec.loadBalancerSourceRanges: IPVS takes its packets before table filter sees
-// them.
-func (r ruleBuilder) nodeFirewall() []dataplane.Rule { return r.proxyFirewall() }

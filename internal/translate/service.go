@@ -135,7 +135,7 @@ func (t *translation) port(port service.Port, family dataplane.Family, endpoints
 	selection := service.Select(endpoints, t.view.Policy, t.facts.Node)
 	inside := audienceOf(selection.Internal, endpoints, selection.Anywhere)
 	outside := inside
-	if t.view.Policy.ExternalLocal != t.view.Policy.InternalLocal || t.view.Policy.ExternalLocal {
+	if t.view.Policy.ExternalLocal || t.view.Policy.InternalLocal {
 		outside = audienceOf(selection.External, endpoints, selection.Anywhere)
 	}
 	if len(selection.External) == 0 && t.view.Policy.ExternalLocal {
