@@ -176,10 +176,11 @@ func (h *Host) UnrouteUplink(t testing.TB, destination netip.Prefix) {
 }
 
 // AddAddress gives the host's uplink another address, with the length of its
-// subnet or, for one that stands alone, of the whole address.
+// subnet or, for one that stands alone, of the whole address. It is served there,
+// but what the host says of its own accord keeps coming from the addresses it had.
 func (h *Host) AddAddress(t testing.TB, address netip.Prefix) {
 	t.Helper()
-	if err := h.addAddresses(UplinkName, []netip.Prefix{address}); err != nil {
+	if err := h.addFurtherAddress(UplinkName, address); err != nil {
 		t.Fatal(err)
 	}
 }

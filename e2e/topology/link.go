@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -107,20 +108,38 @@ func (n *Netns) attach(name, bridge string, hairpin bool) error {
 
 // addAddresses gives a link addresses that can be used at once.
 func (n *Netns) addAddresses(name string, prefixes []netip.Prefix) error {
+	for _, prefix := range prefixes {
+		if err := n.addAddress(name, prefix, &netlink.Addr{}); err != nil {
+			return err
+		}
+	}
+	return n.awaitSolicited(name, prefixes)
+}
+
+// addFurtherAddress gives a link an address from which it begins nothing. Of
+// IPv6 addresses that fit alike the kernel would take the newest as source, to
+// which others have no route; one whose preferred lifetime is over comes last.
+func (n *Netns) addFurtherAddress(name string, prefix netip.Prefix) error {
+	if err := n.addAddress(name, prefix, &netlink.Addr{ValidLft: math.MaxUint32}); err != nil {
+		return err
+	}
+	return n.awaitSolicited(name, []netip.Prefix{prefix})
+}
+
+// addAddress gives a link one address, with these lifetimes.
+func (n *Netns) addAddress(name string, prefix netip.Prefix, address *netlink.Addr) error {
 	link, err := n.link(name)
 	if err != nil {
 		return err
 	}
-	for _, prefix := range prefixes {
-		address := &netlink.Addr{IPNet: ipNet(prefix)}
-		if FamilyOf(prefix.Addr()) == IPv6 {
-			address.Flags = unix.IFA_F_NODAD
-		}
-		if err := n.routes.AddrAdd(link, address); err != nil {
-			return fmt.Errorf("add address %v to %s of %s: %w", prefix, name, n.Name, err)
-		}
+	address.IPNet = ipNet(prefix)
+	if FamilyOf(prefix.Addr()) == IPv6 {
+		address.Flags = unix.IFA_F_NODAD
 	}
-	return n.awaitSolicited(name, prefixes)
+	if err := n.routes.AddrAdd(link, address); err != nil {
+		return fmt.Errorf("add address %v to %s of %s: %w", prefix, name, n.Name, err)
+	}
+	return nil
 }
 
 // awaitSolicited waits until the IPv6 addresses of a link can be found by

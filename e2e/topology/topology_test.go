@@ -132,6 +132,24 @@ func TestNeighboursAreAskedForAddressesOnLink(t *testing.T) {
 	}
 }
 
+func TestFurtherAddressBeginsNothing(t *testing.T) {
+	top := topology.New(t, topology.Options{})
+	for family, address := range map[topology.Family]struct{ further, peer string }{
+		topology.IPv4: {"192.0.2.7/32", "198.51.100.7/32"},
+		topology.IPv6: {"fd99::7/128", "2001:db8::7/128"},
+	} {
+		peer := netip.MustParsePrefix(address.peer)
+		top.Node.AddAddress(t, netip.MustParsePrefix(address.further))
+		top.Client.AddAddress(t, peer)
+		top.Node.RouteVia(t, peer, top.Client)
+		backend.Start(t, top.Client.Netns, topology.TCP, netip.AddrPortFrom(peer.Addr(), port))
+		answer, err := probe.Ask(t.Context(), top.Node.Netns, probe.To(topology.TCP, peer.Addr(), port))
+		if err != nil || answer.Client.Addr() != top.Node.Address(family) {
+			t.Errorf("%s: %+v, %v, want it to come from %v", family, answer, err, top.Node.Address(family))
+		}
+	}
+}
+
 func TestRemovedPodIsSilent(t *testing.T) {
 	for name, options := range podNetworks() {
 		t.Run(name, func(t *testing.T) {
