@@ -165,15 +165,16 @@ func Await(t testing.TB, what string, try func() error) {
 // AwaitFor is Await with a patience of its own, for what takes its time by intention.
 func AwaitFor(t testing.TB, patience time.Duration, what string, try func() error) {
 	t.Helper()
-	if err := await(t.Context(), patience, try); err != nil {
-		t.Fatalf("%s: not within %v: %v", what, patience, err)
+	if err := Try(t.Context(), patience, interval, try); err != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }
 
-func await(ctx context.Context, patience time.Duration, try func() error) error {
+// Try calls try, with a pause in between, until it returns nil or patience is at its end; then it returns the last error.
+func Try(ctx context.Context, patience, pause time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for {
 		err := try()
@@ -182,7 +183,7 @@ func await(ctx context.Context, patience time.Duration, try func() error) error 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the last try: %w", err)
+			return fmt.Errorf("not within %v: %w", patience, err)
 		case <-ticker.C:
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,9 +18,6 @@ import (
 // httpTimeout bounds one request to the daemon's listeners.
 const httpTimeout = 5 * time.Second
 
-// mostLog is how much of the daemon's output a failed test shows, in bytes from its end.
-const mostLog = 32 << 10
-
 // Daemon is kube-ipvs-proxy on the first node. Its methods must not be called at the same time.
 type Daemon struct {
 	// MayFail says that operations of the daemon may fail, because the test takes away what they work on. Otherwise it
@@ -29,7 +25,7 @@ type Daemon struct {
 	MayFail bool
 
 	cluster *Cluster
-	output  log
+	output  topology.Output
 	process *topology.Cmd // nil while it does not run
 	ended   chan error    // gets the process's end
 }
@@ -46,7 +42,7 @@ func (c *Cluster) StartDaemon(t testing.TB, flags ...string) *Daemon {
 		}
 		d.checkOutput(t)
 		if t.Failed() {
-			t.Logf("the daemon on %s wrote:\n%s", c.NodeName(c.Node), d.output.tail())
+			t.Logf("the daemon on %s wrote:\n%s", c.NodeName(c.Node), d.output.Tail())
 		}
 	})
 	d.Start(t, flags...)
@@ -159,26 +155,3 @@ func (d *Daemon) Get(port, path string) (string, error) {
 
 // Output is what the daemon has written so far, in all its runs.
 func (d *Daemon) Output() string { return d.output.String() }
-
-// log collects output that is read while it is written.
-type log struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *log) tail() string {
-	text := l.String()
-	return text[max(0, len(text)-mostLog):]
-}

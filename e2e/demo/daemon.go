@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 // daemon is kube-ipvs-proxy on the first node.
 type daemon struct {
 	binary string
-	log    lockedLog
+	log    topology.Output
 	// lost is told when the daemon ends before it is asked to.
 	lost func(error)
 
@@ -73,24 +72,4 @@ func (d *daemon) stop() error {
 	case <-time.After(patience):
 		return errors.Join(fmt.Errorf("SIGTERM had not ended the daemon after %v", patience), d.process.Process.Kill())
 	}
-}
-
-// lockedLog collects output that may be read while it is written.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *lockedLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-// String is what was written so far.
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

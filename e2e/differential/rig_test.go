@@ -21,6 +21,8 @@ const (
 	settlePatience = 8 * time.Minute
 	// equalPatience is how long after that they may differ.
 	equalPatience = 6 * time.Second
+	// pause is the time between two looks at the kernel, for which processes are started.
+	pause = 300 * time.Millisecond
 	// cleanupPatience bounds the removal of a case's objects.
 	cleanupPatience = time.Minute
 )
@@ -66,7 +68,7 @@ func newRig(t *testing.T, settings Settings, first []Op) *rig {
 	t.Cleanup(func() {
 		r.rival.stop(t)
 		if t.Failed() {
-			t.Logf("kube-proxy wrote:\n%s", r.rival.output.tail())
+			t.Logf("kube-proxy wrote:\n%s", r.rival.output.Tail())
 		}
 	})
 	r.daemon = c.StartDaemon(t, flags(settings)...)
@@ -118,7 +120,7 @@ func (r *rig) write(ctx context.Context, ops []Op) error {
 // settle returns when both have dealt with everything that was written: the latest marker's real servers show that all
 // events have been delivered, and kube-proxy's log tells when the sync that knew of them is at its end.
 func (r *rig) settle(ctx context.Context) error {
-	err := await(ctx, settlePatience, func() error {
+	err := cluster.Try(ctx, settlePatience, pause, func() error {
 		if err := r.rival.alive(); err != nil {
 			return err
 		}
@@ -134,7 +136,7 @@ func (r *rig) settle(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kube-proxy does not settle: %w", err)
 	}
-	if err := await(ctx, settlePatience, func() error { return r.marked(ctx, r.ours.Node) }); err != nil {
+	if err := cluster.Try(ctx, settlePatience, pause, func() error { return r.marked(ctx, r.ours.Node) }); err != nil {
 		return fmt.Errorf("kube-ipvs-proxy does not settle: %w", err)
 	}
 	return nil
@@ -180,7 +182,7 @@ func (r *rig) look(ctx context.Context) (Report, error) {
 	var report Report
 	var readErr error
 	equal := 0
-	_ = await(ctx, equalPatience, func() error {
+	_ = cluster.Try(ctx, equalPatience, pause, func() error {
 		pair, err := r.read(ctx)
 		if readErr = err; err != nil {
 			return nil

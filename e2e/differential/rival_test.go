@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +33,7 @@ type rival struct {
 	node    string // name of its Node object
 	process *topology.Cmd
 	ended   chan error
-	output  *output
+	output  *topology.Output
 }
 
 // start starts kube-proxy. That it is at work shows only in the kernel.
@@ -46,7 +45,7 @@ func (r *rival) start(t *testing.T, settings Settings) {
 		t.Fatal(err)
 	}
 	command := r.on.Command(context.WithoutCancel(t.Context()), rivalBinary(t), "--config="+config, "-v=4")
-	r.output = &output{} // of one run, so that syncs can be counted
+	r.output = &topology.Output{} // of one run, so that syncs can be counted
 	command.Stdout, command.Stderr = r.output, r.output
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -68,7 +67,7 @@ func (r *rival) signal(which syscall.Signal) {
 
 // idle says whether a sync is going on, by what kube-proxy logs at the beginning and the end of each.
 func (r *rival) idle() error {
-	begun, ended := r.output.count("Syncing ipvs proxier rules"), r.output.count("syncProxyRules complete")
+	begun, ended := strings.Count(r.output.String(), "Syncing ipvs proxier rules"), strings.Count(r.output.String(), "syncProxyRules complete")
 	if begun == 0 || begun > ended {
 		return fmt.Errorf("%d syncs have begun and %d ended", begun, ended)
 	}
@@ -80,7 +79,7 @@ func (r *rival) alive() error {
 	select {
 	case err := <-r.ended:
 		r.process = nil
-		return fmt.Errorf("kube-proxy ended by itself: %w; it wrote:\n%s", err, r.output.tail())
+		return fmt.Errorf("kube-proxy ended by itself: %w; it wrote:\n%s", err, r.output.Tail())
 	default:
 		return nil
 	}
@@ -146,34 +145,6 @@ func cleanRival() error {
 		return err
 	}
 	return nil
-}
-
-// output collects what a process writes while others read it.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) count(text string) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return strings.Count(o.text.String(), text)
-}
-
-// mostOutput is how much of it a failed test shows, in bytes.
-const mostOutput = 16 << 10
-
-func (o *output) tail() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text := o.text.String()
-	return text[max(0, len(text)-mostOutput):]
 }
 
 // run runs a program in a namespace and returns what it wrote to its standard output.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -159,28 +158,6 @@ func (w *world) setZone(ctx context.Context, zone string) error {
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, corev1.LabelTopologyZone, zone)
 	_, err := w.client.CoreV1().Nodes().Patch(ctx, w.nodes[Node1], "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
 	return err
-}
-
-// interval is the pause between two tries of await.
-const interval = 300 * time.Millisecond
-
-// await tries until try returns nil.
-func await(ctx context.Context, patience time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("not within %v: %w", patience, err)
-		case <-ticker.C:
-		}
-	}
 }
 
 // apiPort is the API server's on 127.0.0.1.

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -111,7 +110,7 @@ func (g ground) sh(t *testing.T, script string) string {
 // daemon is kube-ipvs-proxy while and after it runs.
 type daemon struct {
 	ground
-	output  output
+	output  topology.Output
 	process *topology.Cmd
 	gone    chan struct{} // closed at the process's end
 	err     error         // how it ended, then
@@ -233,22 +232,4 @@ func (d *daemon) stop(t *testing.T) {
 	if strings.Contains(d.output.String(), context.Canceled.Error()) {
 		t.Error("the daemon told of its own stopping as a failure")
 	}
-}
-
-// output collects what is read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
