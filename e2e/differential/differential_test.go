@@ -16,7 +16,7 @@ import (
 // the usual. make diff-kube-proxy asks for more and larger ones.
 const (
 	quickSettings = 1
-	quickSeeds    = 1
+	quickSeeds    = 3
 	quickObjects  = 24
 	quickChanges  = 16
 )
@@ -41,17 +41,7 @@ func TestScenarios(t *testing.T) {
 	used := map[string]map[string]bool{} // scenario → rule
 	failed := map[string][]string{}
 	for i, step := range merged.Steps {
-		begun := time.Now()
-		if i > 0 {
-			if err := r.write(t.Context(), step); err != nil {
-				t.Fatalf("step %d: %v", i+1, err)
-			}
-		}
-		report, err := r.compare(t.Context())
-		if err != nil {
-			t.Fatalf("step %d: %v", i+1, err)
-		}
-		t.Logf("step %d: compared after %v", i+1, time.Since(begun).Round(time.Millisecond))
+		report := r.take(t, i, step)
 		note(used, merged, report, owner)
 		for _, d := range report.Differences {
 			for _, name := range whose(d, merged, owner) {
@@ -187,22 +177,29 @@ func number(t *testing.T, name string, otherwise int) int {
 	return value
 }
 
+// take takes a step of a case, the first of which newRig has written, and compares.
+func (r *rig) take(t *testing.T, i int, step []Op) Report {
+	t.Helper()
+	begun := time.Now()
+	if i > 0 {
+		if err := r.write(t.Context(), step); err != nil {
+			t.Fatalf("step %d: %v", i+1, err)
+		}
+	}
+	report, err := r.compare(t.Context())
+	if err != nil {
+		t.Fatalf("step %d: %v", i+1, err)
+	}
+	t.Logf("step %d: compared after %v", i+1, time.Since(begun).Round(time.Millisecond))
+	return report
+}
+
 // testCase runs a case and compares after each step. What differs is shrunk.
 func testCase(t *testing.T, c Case) {
 	t.Helper()
 	r := newRig(t, c.Settings, c.Steps[0])
 	for i, step := range c.Steps {
-		begun := time.Now()
-		if i > 0 {
-			if err := r.write(t.Context(), step); err != nil {
-				t.Fatalf("step %d: %v", i+1, err)
-			}
-		}
-		report, err := r.compare(t.Context())
-		if err != nil {
-			t.Fatalf("step %d: %v", i+1, err)
-		}
-		t.Logf("step %d: compared after %v", i+1, time.Since(begun).Round(time.Millisecond))
+		report := r.take(t, i, step)
 		if err := report.Err(); err != nil {
 			t.Errorf("step %d: %v", i+1, err)
 			t.Log(r.explain(t, Case{Settings: c.Settings, Steps: c.Steps[:i+1]}, report))
