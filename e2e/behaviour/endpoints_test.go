@@ -200,8 +200,7 @@ func hairpin(pod *topology.Pod) []question {
 	return all
 }
 
-// A named target port may have another number at each endpoint, and some may lack it. (A sidecar's container port, for
-// which kubelet and controllers have rules of their own, is no different from here: a number in a slice.)
+// A named target port may have another number at each endpoint, and some may lack it.
 func TestB10_NamedTargetPorts(t *testing.T) {
 	t.Parallel()
 	const other = 9010

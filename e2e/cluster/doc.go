@@ -18,6 +18,7 @@
 //
 // Waiting is done by asking again until a deadline, never by sleeping for long enough.
 //
-// Out of scope: what a controller or kubelet would do on its own. Nobody writes EndpointSlices, hands out load-balancer
-// IPs or starts pods unless the test does. Judging packets is the tests' business (package behaviour).
+// Out of scope: what a controller or kubelet would do on its own. Nobody hands out load-balancer IPs or starts pods unless
+// the test does, or writes EndpointSlices unless the test does or asks for a pass of the EndpointSlice controller's own
+// code. Judging packets is the tests' business (package behaviour).
 package cluster

@@ -23,8 +23,9 @@ const ServicePort = 80
 // Service is a Service of the API server, as of the last write by the test.
 type Service struct {
 	*corev1.Service
-	cluster *Cluster
-	slices  []string // names of its EndpointSlices
+	cluster    *Cluster
+	slices     []string // names of those EndpointSlices that the test writes
+	controlled bool     // others are the EndpointSlice controller's
 }
 
 // AddService creates a Service of type ClusterIP with both families and, on [ServicePort], all protocols, unless
