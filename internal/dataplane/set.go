@@ -122,3 +122,14 @@ func (e Entry) Compare(o Entry) int {
 	return cmp.Or(cmp.Compare(e.Set, o.Set), e.Addr.Compare(o.Addr), cmp.Compare(e.Port, o.Port),
 		cmp.Compare(e.Protocol, o.Protocol), e.Peer.Addr().Compare(o.Peer.Addr()), cmp.Compare(e.Peer.Bits(), o.Peer.Bits()))
 }
+
+// Exceptions says which sets hold exceptions of others: the name of each such set with the name of the set that has the
+// rule. An entry of the first is of no meaning without the same entry in the second.
+type Exceptions map[string]string
+
+// RuleOf returns the entry that another one makes an exception of, if it does.
+func (e Exceptions) RuleOf(entry Entry) (Entry, bool) {
+	set, ok := e[entry.Set]
+	entry.Set = set
+	return entry.Key(), ok
+}

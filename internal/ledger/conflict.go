@@ -53,6 +53,7 @@ func (l *Ledger) contest(who *Owner, before, now dataplane.Objects, changes data
 			if l.rivals(serverOf(entry), who, nil) {
 				changes.Entries[entry.Key()] = struct{}{}
 			}
+			l.contestException(who, entry, changes)
 		}
 	}
 	for rival := range rivals {
@@ -60,6 +61,30 @@ func (l *Ledger) contest(who *Owner, before, now dataplane.Objects, changes data
 			if _, ok := contested[serverOf(entry)]; ok {
 				changes.Entries[entry.Key()] = struct{}{}
 			}
+		}
+	}
+}
+
+// overruled reports whether the owner's entry makes an exception of a rule that another owner comes first to. (A NodePort
+// is the example: its entry is a port alone, and so is about no virtual server that could be lost.)
+func (l *Ledger) overruled(entry dataplane.Entry, owner *Owner) bool {
+	rule, ok := l.exceptions.RuleOf(entry)
+	claims := l.entries.claims[rule]
+	return ok && len(claims) > 0 && claims[0].owner != owner
+}
+
+// contestException adds the exceptions whose fate may depend on an entry that the owner wants or wanted: the entry itself
+// if it is one, or that which others make of it.
+func (l *Ledger) contestException(who *Owner, entry dataplane.Entry, changes dataplane.Keys) {
+	entry = entry.Key()
+	other := func(c claim[uint32]) bool { return c.owner != who }
+	if rule, ok := l.exceptions.RuleOf(entry); ok && slices.ContainsFunc(l.entries.claims[rule], other) {
+		changes.Entries[entry] = struct{}{}
+	}
+	if set, ok := l.excepted[entry.Set]; ok {
+		entry.Set = set
+		if slices.ContainsFunc(l.entries.claims[entry], other) {
+			changes.Entries[entry] = struct{}{}
 		}
 	}
 }

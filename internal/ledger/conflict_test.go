@@ -67,7 +67,7 @@ func randomContention(random *rand.Rand) dataplane.Objects {
 // comes or goes by that is reported.
 func TestEntriesFollowTheWinner(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	l, all, before := ledger.New(), contenders{}, map[dataplane.Entry]bool{}
+	l, all, before := ledger.New(nil), contenders{}, map[dataplane.Entry]bool{}
 	for step := range 3000 {
 		o := owner(fmt.Sprint("svc", random.IntN(4)), random.IntN(3)) // sometimes created anew
 		one := all[o.Name]
@@ -106,7 +106,7 @@ func entriesIn(sets ...map[dataplane.Entry]bool) []dataplane.Entry {
 
 // What an owner lost is exactly what it wants and somebody of higher precedence does, too, in the order of its wishes.
 func TestLost(t *testing.T) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	oldest, older, young := owner("c", 2), owner("b", 1), owner("a", 1)
 	replace(l, young, dataplane.Objects{Pools: []dataplane.Pool{pool(82, "rr"), pool(80, "rr"), pool(81, "rr")}})
 	replace(l, older, dataplane.Objects{Pools: []dataplane.Pool{pool(80, "rr"), pool(82, "rr")}})

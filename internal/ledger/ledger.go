@@ -27,6 +27,9 @@ type Ledger struct {
 	addresses table[netip.Addr, struct{}]
 	entries   table[dataplane.Entry, uint32] // key without its mark → mark
 	holdings  map[string]holding
+	// exceptions is nil in a ledger without; excepted is its reverse.
+	exceptions dataplane.Exceptions
+	excepted   map[string]string
 }
 
 // holding is what one owner holds at present.
@@ -35,9 +38,14 @@ type holding struct {
 	objects dataplane.Objects
 }
 
-// New returns an empty ledger.
-func New() *Ledger {
+// New returns an empty ledger. Whether an exception holds is up to the owner whose rule it is an exception of.
+func New(exceptions dataplane.Exceptions) *Ledger {
+	excepted := make(map[string]string, len(exceptions))
+	for exception, rule := range exceptions {
+		excepted[rule] = exception
+	}
 	return &Ledger{
+		exceptions: exceptions, excepted: excepted,
 		pools:     newTable[dataplane.VirtualServerKey](dataplane.Pool.Equal),
 		addresses: newTable[netip.Addr](func(_, _ struct{}) bool { return true }),
 		entries:   newTable[dataplane.Entry](func(a, b uint32) bool { return a == b }),
@@ -130,11 +138,11 @@ func (l *Ledger) Address(addr netip.Addr) bool {
 }
 
 // Entry returns the desired entry with the given key, its mark filled in, if one is wanted. Who wants a virtual server,
-// but does not get it, has no say in the entries about it.
+// but does not get it, has no say in the entries about it; nor has, in the exceptions of a rule, who comes second to it.
 func (l *Ledger) Entry(key dataplane.Entry) (dataplane.Entry, bool) {
 	key = key.Key()
 	for _, c := range l.entries.claims[key] {
-		if !l.lost(serverOf(key), c.owner) {
+		if !l.lost(serverOf(key), c.owner) && !l.overruled(key, c.owner) {
 			key.Mark = c.value
 			return key, true
 		}

@@ -32,7 +32,7 @@ func replace(l *ledger.Ledger, o ledger.Owner, objects dataplane.Objects) datapl
 }
 
 func TestReplaceYieldsExactlyWhatChanged(t *testing.T) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	web := owner("default/web", 1)
 	addr := netip.MustParseAddr("10.96.0.1")
 	entry := dataplane.Entry{Set: "KUBE-CLUSTER-IP", Addr: addr, Protocol: dataplane.TCP, Port: 80}
@@ -60,7 +60,7 @@ func TestReplaceYieldsExactlyWhatChanged(t *testing.T) {
 
 // P24: an address stays while any port or Service uses it.
 func TestP24SharedAddressStaysUntilTheLastOwnerGoes(t *testing.T) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	addr := netip.MustParseAddr("192.0.2.1")
 	wish := dataplane.Objects{Addresses: []netip.Addr{addr}}
 	replace(l, owner("a", 1), wish)
@@ -76,7 +76,7 @@ func TestP24SharedAddressStaysUntilTheLastOwnerGoes(t *testing.T) {
 }
 
 func TestConflictOldestThenNameWins(t *testing.T) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	key := pool(80, "").Key
 	winner := func() string { p, _ := l.Pool(key); return p.Scheduler }
 	replace(l, owner("young", 1), dataplane.Objects{Pools: []dataplane.Pool{pool(80, "rr")}})
@@ -100,7 +100,7 @@ func TestConflictOldestThenNameWins(t *testing.T) {
 
 // A Service that is deleted and created again between two looks has a new age, and with it a new precedence.
 func TestRecreatedServiceChangesPrecedence(t *testing.T) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	key := pool(80, "").Key
 	replace(l, owner("a", 5), dataplane.Objects{Pools: []dataplane.Pool{pool(80, "rr")}})
 	replace(l, owner("b", 3), dataplane.Objects{Pools: []dataplane.Pool{pool(80, "lc")}})
@@ -114,14 +114,14 @@ func TestRecreatedServiceChangesPrecedence(t *testing.T) {
 // key that differs between two states.
 func TestRandomWalkAgainstAFreshLedger(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	l, last := ledger.New(), map[ledger.Owner]dataplane.Objects{}
+	l, last := ledger.New(nil), map[ledger.Owner]dataplane.Objects{}
 	for range 2000 {
 		o := owner(fmt.Sprint("svc", random.IntN(6)), 0)
 		wish := randomObjects(random)
 		before := l.Objects()
 		changes := replace(l, o, wish)
 		last[o] = wish
-		fresh := ledger.New()
+		fresh := ledger.New(nil)
 		for o, wish := range last {
 			replace(fresh, o, wish)
 		}
@@ -150,7 +150,7 @@ func randomObjects(random *rand.Rand) dataplane.Objects {
 }
 
 func BenchmarkReplaceOneOf10000(b *testing.B) {
-	l := ledger.New()
+	l := ledger.New(nil)
 	wish := func(i int) dataplane.Objects {
 		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
 		p := dataplane.Pool{VirtualServer: dataplane.VirtualServer{Key: dataplane.KeyOf(dataplane.TCP, addr, 80), Scheduler: "rr"}}

@@ -29,7 +29,7 @@ func newBench(t *testing.T) *bench {
 	options := plan.Options{DrainTimeout: 15 * time.Minute, Ours: func(key dataplane.VirtualServerKey) bool {
 		return key.Mark == 0 && key.Addr != netip.MustParseAddr("10.244.0.1")
 	}}
-	return &bench{t: t, ledger: ledger.New(), planner: plan.New(options), changed: dataplane.NewKeys(),
+	return &bench{t: t, ledger: ledger.New(nil), planner: plan.New(options), changed: dataplane.NewKeys(),
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 

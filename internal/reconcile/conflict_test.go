@@ -166,3 +166,31 @@ func TestLoserOfAConflictDoesNotTouchTheWinner(t *testing.T) {
 		expect("when the loser has gone", alone)
 	})
 }
+
+// The port of a NodePort, which is looked up without an address, is treated by the winner's policy, too: else the answers
+// of its endpoints elsewhere would not find back.
+func TestLoserOfANodePortDoesNotTouchTheWinner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, newFake(t), nil)
+		f.complete()
+		winner, loser := web("old", "10.96.0.1", 30080), web("young", "10.96.0.2", 30080)
+		loser.Created = winner.Created.Add(time.Hour)
+		loser.Policy.ExternalLocal = true
+		f.source.SetSlice(slice("old", "10.1.0.1"))
+		for _, step := range []struct {
+			change func()
+			local  bool
+		}{
+			{func() { f.source.SetService(winner) }, false}, {func() { f.source.SetService(loser) }, false},
+			{func() { f.source.DeleteService(winner.Name) }, true}, {func() { f.source.SetService(winner) }, false},
+			{func() { f.source.DeleteService(loser.Name) }, false},
+		} {
+			step.change()
+			f.settle(0)
+			dump := f.kernel.Dump()
+			if got := strings.Contains(dump, "KUBE-NODE-PORT-LOCAL-TCP 30080"); got != step.local || !strings.Contains(dump, "KUBE-NODE-PORT-TCP 30080") {
+				t.Fatalf("sources of port 30080 are kept: %v, want %v:\n%s", got, step.local, dump)
+			}
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"kube-ipvs-proxy/internal/ledger"
 	"kube-ipvs-proxy/internal/plan"
 	"kube-ipvs-proxy/internal/service"
+	"kube-ipvs-proxy/internal/translate"
 )
 
 // Reconciler keeps one kernel equal to what its sources say. Create it with New, add sources, then Run it once.
@@ -60,7 +61,7 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
 		facts:     service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
-		ledger:    ledger.New(),
+		ledger:    ledger.New(translate.Exceptions()),
 		planner:   plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
 		retries:   newRetries(),
 		pending:   dataplane.NewKeys(),

@@ -82,6 +82,19 @@ func describeSet(family dataplane.Family, name string, setType dataplane.SetType
 	return set
 }
 
+// Exceptions says which sets keep what other sets have masqueraded from it, because externalTrafficPolicy Local holds.
+func Exceptions() dataplane.Exceptions {
+	out := dataplane.Exceptions{}
+	for _, family := range dataplane.Families() {
+		out[SetName(family, LoadBalancerLocal)] = SetName(family, LoadBalancer)
+		for _, protocol := range protocols() {
+			all, local := nodePortSets(protocol)
+			out[SetName(family, local)] = SetName(family, all)
+		}
+	}
+	return out
+}
+
 // nodePortSets returns the sets in which the NodePorts of a protocol are, and those of them with
 // externalTrafficPolicy Local. The ones of SCTP hold addresses and ports, the others ports only.
 func nodePortSets(protocol dataplane.Protocol) (all, local string) {
