@@ -3,8 +3,10 @@ package plan_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/plan"
 )
 
 // exposed is a virtual server for clients outside, with the first endpoint, and one for the mark of those inside, with all.
@@ -43,6 +45,32 @@ func TestP26NoLongerServedApart(t *testing.T) {
 	b.want(web(dataplane.UDP, 1, 2))
 	b.expect("ipvsadm -a -u 10.96.0.1:80 -r 10.1.0.2:8080 -m -w 1\nipvsadm -D -f 4660\n"+
 		"conntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.1.0.3\n", b.run())
+}
+
+// P08, B34: what an earlier process has left to drain behind a mark goes on draining after a restart, though nobody knows any
+// more which addresses had the mark; with a deadline, and at once if no time is given, as when cleaning up.
+func TestP08DrainingBehindAMarkSurvivesARestart(t *testing.T) {
+	key := dataplane.MarkKeyOf(dataplane.IPv4, 0x1234)
+	left := web(dataplane.TCP, 1, 2).Pools[0]
+	left.Key, left.RealServers[0].Weight, left.RealServers[1].Weight = key, 0, 0
+	restart := func(timeout time.Duration) *bench {
+		b := newBench(t)
+		b.planner = plan.New(plan.Options{DrainTimeout: timeout, Ours: func(dataplane.VirtualServerKey) bool { return true }})
+		b.planner.Adopt(dataplane.Objects{Pools: []dataplane.Pool{left}})
+		b.changed = b.planner.Keys()
+		return b
+	}
+	b := restart(15 * time.Minute)
+	b.expect("", b.run())
+	ended := func(r *plan.Request) {
+		r.Keys.VirtualServers[key] = struct{}{}
+		r.Ended = func(_ dataplane.VirtualServerKey, addr netip.AddrPort) bool { return addr == endpoint(1) }
+	}
+	b.expect("ipvsadm -d -f 4660 -r 10.1.0.1:8080\n", b.run(ended))
+	b.now = b.now.Add(15 * time.Minute)
+	b.expect("ipvsadm -D -f 4660\n", b.run(ended))
+	b = restart(0)
+	b.expect("ipvsadm -D -f 4660\n", b.run())
 }
 
 // The mark of an entry is taken for as long as the entry may be in the kernel.

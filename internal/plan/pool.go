@@ -85,9 +85,14 @@ func wants(pool dataplane.Pool, addr netip.AddrPort) bool {
 }
 
 // outlived reports whether a firewall-mark virtual server is no longer wanted, but some address whose packets it took
-// is: connections to it may go on, though no new packet is marked.
+// is: connections to it may go on, though no new packet is marked. Of one that an earlier process has left nobody knows
+// the addresses; that process may have had it drain.
 func (d *draft) outlived(key dataplane.VirtualServerKey) bool {
-	return slices.ContainsFunc(d.planner.marked[key], func(target dataplane.VirtualServerKey) bool {
+	targets, known := d.planner.marked[key]
+	if !known && key.Mark != 0 {
+		return true
+	}
+	return slices.ContainsFunc(targets, func(target dataplane.VirtualServerKey) bool {
 		_, wanted := d.request.Desired.Pool(target)
 		return wanted
 	})
