@@ -18,4 +18,7 @@ var (
 	ErrUnavailable = errors.New("not available in this kernel")
 	// ErrInvalid: the kernel refused the object's values (EINVAL and the like); repeating will not help.
 	ErrInvalid = errors.New("refused as invalid")
+	// ErrUnknown: the kernel's answer was lost, at every try. It may have carried the operation out, or not: only a new
+	// snapshot tells.
+	ErrUnknown = errors.New("outcome unknown")
 )
