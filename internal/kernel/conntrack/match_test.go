@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 func flowsOf(protocol dataplane.Protocol, virtual, real string) dataplane.Flows {
@@ -83,23 +84,23 @@ func tupleAttribute(kind uint16, t tuple) []byte {
 	if t.from.Addr().Is6() {
 		source, destination = nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
 	}
-	ip := appendAttribute(nil, source, t.from.Addr().AsSlice())
-	ip = appendAttribute(ip, destination, t.to.Addr().AsSlice())
-	proto := appendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(t.protocol)})
-	proto = appendAttribute(proto, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, t.from.Port()))
-	proto = appendAttribute(proto, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, t.to.Port()))
-	both := appendAttribute(nil, nl.CTA_TUPLE_IP|nl.NLA_F_NESTED, ip)
-	both = appendAttribute(both, nl.CTA_TUPLE_PROTO|nl.NLA_F_NESTED, proto)
-	return appendAttribute(nil, kind|nl.NLA_F_NESTED, both)
+	ip := nlbatch.Bytes(nil, source, t.from.Addr().AsSlice())
+	ip = nlbatch.Bytes(ip, destination, t.to.Addr().AsSlice())
+	proto := nlbatch.Bytes(nil, nl.CTA_PROTO_NUM, []byte{byte(t.protocol)})
+	proto = nlbatch.Bytes(proto, nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, t.from.Port()))
+	proto = nlbatch.Bytes(proto, nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, t.to.Port()))
+	both := nlbatch.Bytes(nil, nl.CTA_TUPLE_IP|nl.NLA_F_NESTED, ip)
+	both = nlbatch.Bytes(both, nl.CTA_TUPLE_PROTO|nl.NLA_F_NESTED, proto)
+	return nlbatch.Bytes(nil, kind|nl.NLA_F_NESTED, both)
 }
 
 func messageOf(e entry) []byte {
 	b := []byte{2, 0, 0, 0}
 	b = append(b, tupleAttribute(nl.CTA_TUPLE_ORIG, e.original)...)
 	b = append(b, tupleAttribute(nl.CTA_TUPLE_REPLY, e.reply)...)
-	b = appendAttribute(b, nl.CTA_MARK, []byte{0, 0, 0, 1})
-	b = appendAttribute(b, nl.CTA_ID, []byte{1, 2, 3, 4})
-	return appendAttribute(b, nl.CTA_ZONE, []byte{0, 9})
+	b = nlbatch.Bytes(b, nl.CTA_MARK, []byte{0, 0, 0, 1})
+	b = nlbatch.Bytes(b, nl.CTA_ID, []byte{1, 2, 3, 4})
+	return nlbatch.Bytes(b, nl.CTA_ZONE, []byte{0, 9})
 }
 
 func TestParseEntry(t *testing.T) {
@@ -112,14 +113,14 @@ func TestParseEntry(t *testing.T) {
 			t.Errorf("parsed %+v, %v; want %+v", got, err, want)
 		}
 		identity := tupleAttribute(nl.CTA_TUPLE_ORIG, want.original)
-		identity = appendAttribute(identity, nl.CTA_ID, []byte{1, 2, 3, 4})
-		identity = appendAttribute(identity, nl.CTA_ZONE, []byte{0, 9})
+		identity = nlbatch.Bytes(identity, nl.CTA_ID, []byte{1, 2, 3, 4})
+		identity = nlbatch.Bytes(identity, nl.CTA_ZONE, []byte{0, 9})
 		if !slices.Equal(got.identity, identity) {
 			t.Errorf("identity % x, want % x", got.identity, identity)
 		}
 	}
 	whole := messageOf(entryOf(dataplane.UDP, "10.2.0.1:4000", "10.96.0.10:53", "10.1.0.1:5353"))
-	if _, err := parseEntry(whole[:len(whole)-30]); !errors.Is(err, errMalformed) {
+	if _, err := parseEntry(whole[:len(whole)-30]); !errors.Is(err, nlbatch.ErrMalformed) {
 		t.Errorf("a cut-off message: %v", err)
 	}
 }

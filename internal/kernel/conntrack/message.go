@@ -2,7 +2,6 @@ package conntrack
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -10,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
-
-var errMalformed = errors.New("malformed conntrack message")
 
 // Attributes of include/uapi/linux/netfilter/nfnetlink_conntrack.h that the library does not have, and the bit of
 // CTA_FILTER_ORIG_FLAGS (net/netfilter/nf_internals.h) that compares the protocol.
@@ -21,8 +19,7 @@ const (
 	ctaFilterOrigFlags = 1
 	filterProtocol     = 1 << 3
 
-	headerLength    = 4 // struct nfgenmsg
-	attributeHeader = 4
+	headerLength = 4 // struct nfgenmsg
 )
 
 // tuple is one direction of a connection.
@@ -34,25 +31,25 @@ type tuple struct {
 // entry is a tracked connection.
 type entry struct {
 	original, reply tuple
-	// identity is what a request to delete exactly this entry carries: its original tuple, zone and id, as received.
+	// identity is what a request to delete exactly this entry carries: the attributes original tuple, zone and id.
 	identity []byte
 }
 
 // parseEntry reads a message of a dump, without its netlink header.
 func parseEntry(payload []byte) (entry, error) {
 	if len(payload) < headerLength {
-		return entry{}, fmt.Errorf("%w: %d bytes", errMalformed, len(payload))
+		return entry{}, fmt.Errorf("%w: %d bytes", nlbatch.ErrMalformed, len(payload))
 	}
 	var e entry
-	err := eachAttribute(payload[headerLength:], func(kind uint16, value, whole []byte) (err error) {
+	err := nlbatch.EachAttribute(payload[headerLength:], func(kind uint16, value []byte) (err error) {
 		switch kind {
 		case nl.CTA_TUPLE_ORIG:
-			e.identity = append(e.identity, whole...)
+			e.identity = nlbatch.Bytes(e.identity, kind|nl.NLA_F_NESTED, value)
 			e.original, err = parseTuple(value)
 		case nl.CTA_TUPLE_REPLY:
 			e.reply, err = parseTuple(value)
 		case nl.CTA_ZONE, nl.CTA_ID:
-			e.identity = append(e.identity, whole...)
+			e.identity = nlbatch.Bytes(e.identity, kind, value)
 		}
 		return err
 	})
@@ -63,10 +60,10 @@ func parseTuple(b []byte) (tuple, error) {
 	var t tuple
 	var from, to netip.Addr
 	var fromPort, toPort uint16
-	err := eachAttribute(b, func(kind uint16, value, _ []byte) error {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		switch kind {
 		case nl.CTA_TUPLE_IP:
-			return eachAttribute(value, func(kind uint16, value, _ []byte) error {
+			return nlbatch.EachAttribute(value, func(kind uint16, value []byte) error {
 				switch kind {
 				case nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC:
 					from, _ = netip.AddrFromSlice(value)
@@ -76,7 +73,7 @@ func parseTuple(b []byte) (tuple, error) {
 				return nil
 			})
 		case nl.CTA_TUPLE_PROTO:
-			return eachAttribute(value, func(kind uint16, value, _ []byte) error {
+			return nlbatch.EachAttribute(value, func(kind uint16, value []byte) error {
 				switch {
 				case kind == nl.CTA_PROTO_NUM && len(value) >= 1:
 					t.protocol = dataplane.Protocol(value[0])
@@ -94,37 +91,24 @@ func parseTuple(b []byte) (tuple, error) {
 	return t, err
 }
 
-// eachAttribute visits the attributes with their payload, and with their whole padded extent.
-func eachAttribute(b []byte, visit func(kind uint16, value, whole []byte) error) error {
-	for len(b) >= attributeHeader {
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < attributeHeader || length > len(b) {
-			return fmt.Errorf("%w: an attribute of %d in %d bytes", errMalformed, length, len(b))
-		}
-		padded := min(len(b), (length+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1))
-		kind := binary.NativeEndian.Uint16(b[2:]) & nl.NLA_TYPE_MASK
-		if err := visit(kind, b[attributeHeader:length], b[:padded]); err != nil {
-			return err
-		}
-		b = b[padded:]
+// begin appends the headers of a request.
+func begin(b []byte, family dataplane.Family, command, flags uint16) []byte {
+	number := byte(unix.AF_INET)
+	if family == dataplane.IPv6 {
+		number = unix.AF_INET6
 	}
-	return nil
+	b = nlbatch.Begin(b, unix.NFNL_SUBSYS_CTNETLINK<<8|command, flags)
+	return append(b, number, nl.NFNETLINK_V0, 0, 0)
 }
 
 // appendFilter appends the attributes that restrict a dump to one protocol.
 func appendFilter(b []byte, protocol dataplane.Protocol) []byte {
-	number := appendAttribute(nil, nl.CTA_PROTO_NUM, []byte{byte(protocol)})
-	b = appendAttribute(b, nl.CTA_TUPLE_ORIG|nl.NLA_F_NESTED, appendAttribute(nil, nl.CTA_TUPLE_PROTO|nl.NLA_F_NESTED, number))
-	flags := appendAttribute(nil, ctaFilterOrigFlags, binary.NativeEndian.AppendUint32(nil, filterProtocol))
-	return appendAttribute(b, ctaFilter|nl.NLA_F_NESTED, flags)
-}
-
-func appendAttribute(b []byte, kind uint16, payload []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attributeHeader+len(payload)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, payload...)
-	for len(b)%unix.NLA_ALIGNTO != 0 {
-		b = append(b, 0)
-	}
-	return b
+	b = nlbatch.Nested(b, nl.CTA_TUPLE_ORIG|nl.NLA_F_NESTED, func(b []byte) []byte {
+		return nlbatch.Nested(b, nl.CTA_TUPLE_PROTO|nl.NLA_F_NESTED, func(b []byte) []byte {
+			return nlbatch.Uint8(b, nl.CTA_PROTO_NUM, uint8(protocol))
+		})
+	})
+	return nlbatch.Nested(b, ctaFilter|nl.NLA_F_NESTED, func(b []byte) []byte {
+		return nlbatch.Uint32(b, ctaFilterOrigFlags, filterProtocol)
+	})
 }
