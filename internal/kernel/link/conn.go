@@ -1,20 +1,21 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
-// answerTimeout bounds the wait for an answer. The kernel answers before the send returns, so only a lost answer waits.
+// answerTimeout bounds the library's wait for an answer. The kernel answers before the send returns, so only a lost answer waits.
 const answerTimeout = 10 * time.Second
 
 // dumpAttempts bounds how often a dump is begun again because the tables changed under it.
@@ -23,43 +24,36 @@ const dumpAttempts = 10
 // conn is a pair of route sockets in one network namespace: the library's for interfaces, ours for addresses.
 type conn struct {
 	handle *netlink.Handle
-	socket *nl.SocketHandle
+	batch  *nlbatch.Conn
 }
 
 // dial opens the sockets in a network namespace, whichever the calling thread is in.
 func dial(namespace netns.NsHandle) (*conn, error) {
-	c := &conn{}
-	err := inNamespace(namespace, func() error {
-		handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open a route socket: %w", err)
-		}
-		socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
-		if err != nil {
-			handle.Close()
-			return fmt.Errorf("open a route socket: %w", err)
-		}
-		c.handle, c.socket = handle, &nl.SocketHandle{Socket: socket}
-		return nil
+	route := nlbatch.Dialer(unix.NETLINK_ROUTE)
+	c := &conn{batch: nlbatch.New(func() (wire nlbatch.Wire, limits nlbatch.Limits, err error) {
+		err = inNamespace(namespace, func() (err error) {
+			wire, limits, err = route()
+			return err
+		})
+		return wire, limits, err
+	})}
+	err := inNamespace(namespace, func() (err error) {
+		c.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open a route socket: %w", err)
 	}
-	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
-	err = errors.Join(c.handle.SetSocketTimeout(answerTimeout), c.socket.Socket.SetReceiveTimeout(&timeout),
-		c.socket.Socket.SetSendTimeout(&timeout),
-		// Without it a refusal carries the whole request back, and fewer refusals fit into the buffer.
-		unix.SetsockoptInt(c.socket.Socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1))
-	if err != nil {
-		c.close()
+	if err := c.handle.SetSocketTimeout(answerTimeout); err != nil {
+		c.handle.Close()
 		return nil, fmt.Errorf("prepare a route socket: %w", err)
 	}
 	return c, nil
 }
 
-func (c *conn) close() {
+func (c *conn) close() error {
 	c.handle.Close()
-	c.socket.Close()
+	return c.batch.Close()
 }
 
 // inNamespace runs f on a thread that is in the namespace. Only when the calling thread is elsewhere does it switch,
@@ -106,26 +100,14 @@ func (c *conn) device(kind string) (netlink.Link, error) {
 }
 
 // addresses returns all addresses of all interfaces in the namespace.
-func (c *conn) addresses() ([]binding, error) {
-	return retryDump(func() ([]binding, error) {
-		request := nl.NewNetlinkRequest(unix.RTM_GETADDR, unix.NLM_F_DUMP)
-		request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: c.socket}
-		request.AddData(nl.NewIfAddrmsg(unix.AF_UNSPEC))
-		var all []binding
-		var malformed error
-		err := request.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWADDR, func(payload []byte) bool {
-			one, err := parseAddress(payload)
-			if err != nil {
-				malformed = err
-			}
-			all = append(all, one)
-			return err == nil
-		})
-		if err = errors.Join(err, malformed); err != nil {
-			return nil, fmt.Errorf("read addresses: %w", typed(err))
-		}
-		return all, nil
-	})
+func (c *conn) addresses(ctx context.Context) ([]binding, error) {
+	all, err := nlbatch.Query(ctx, c.batch, func(b []byte) []byte {
+		return append(nlbatch.Begin(b, unix.RTM_GETADDR, unix.NLM_F_DUMP), make([]byte, unix.SizeofIfAddrmsg)...)
+	}, func(m nlbatch.Message) (binding, error) { return parseAddress(m.Payload) })
+	if err != nil {
+		return nil, fmt.Errorf("read addresses: %w", typed(err))
+	}
+	return all, nil
 }
 
 // names returns the interfaces' names by index.

@@ -33,7 +33,7 @@ func (d *Driver) EnsureDevice(ctx context.Context) (repaired []string, err error
 		if device.Attrs().Flags&net.FlagUp == 0 {
 			return nil
 		}
-		if err := c.setDown(device); err != nil {
+		if err := c.setDown(ctx, device); err != nil {
 			return err
 		}
 		repaired = append(repaired, "set the device "+dataplane.Device+" down")
@@ -57,8 +57,8 @@ func (c *conn) create(kind string) error {
 }
 
 // setDown sets the device down and puts back the IPv6 addresses that the kernel drops on that occasion.
-func (c *conn) setDown(device netlink.Link) error {
-	before, err := c.addresses()
+func (c *conn) setDown(ctx context.Context, device netlink.Link) error {
+	before, err := c.addresses(ctx)
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,8 @@ func (c *conn) setDown(device netlink.Link) error {
 			lost = append(lost, addition(one.prefix.Addr()))
 		}
 	}
-	for len(lost) > 0 {
-		chunk := lost[:min(len(lost), batchSize)]
-		lost = lost[len(chunk):]
-		answers := make([]error, len(chunk))
-		if err := errors.Join(c.exchange(device.Attrs().Index, chunk, answers), errors.Join(answers...)); err != nil {
-			return fmt.Errorf("put addresses back on the device %s: %w", dataplane.Device, err)
-		}
+	if err := errors.Join(c.exchange(ctx, device.Attrs().Index, lost)...); err != nil {
+		return fmt.Errorf("put addresses back on the device %s: %w", dataplane.Device, err)
 	}
 	return nil
 }

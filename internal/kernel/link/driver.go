@@ -46,11 +46,12 @@ func (d *Driver) Close() error {
 		return nil
 	}
 	d.closed = true
+	var err error
 	if d.conn != nil {
-		d.conn.close()
+		err = d.conn.close()
 	}
-	if err := d.namespace.Close(); err != nil {
-		return fmt.Errorf("close the network namespace: %w", err)
+	if err := errors.Join(err, d.namespace.Close()); err != nil {
+		return fmt.Errorf("close the route sockets: %w", err)
 	}
 	return nil
 }
@@ -78,7 +79,7 @@ func (d *Driver) with(ctx context.Context, f func(*conn) error) error {
 		if !broken(err) {
 			return err
 		}
-		d.conn.close()
+		_ = d.conn.close()
 		d.conn = nil
 		if attempt == 2 {
 			return err
@@ -95,7 +96,7 @@ func (d *Driver) Addresses(ctx context.Context) ([]netip.Addr, error) {
 		if err != nil {
 			return err
 		}
-		all, err := c.addresses()
+		all, err := c.addresses(ctx)
 		if err != nil {
 			return err
 		}
@@ -118,7 +119,7 @@ func (d *Driver) Addresses(ctx context.Context) ([]netip.Addr, error) {
 func (d *Driver) NodeAddresses(ctx context.Context) ([]dataplane.NodeAddress, error) {
 	var nodes []dataplane.NodeAddress
 	err := d.with(ctx, func(c *conn) error {
-		all, err := c.addresses()
+		all, err := c.addresses(ctx)
 		if err != nil {
 			return err
 		}
@@ -146,48 +147,42 @@ func (d *Driver) NodeAddresses(ctx context.Context) ([]dataplane.NodeAddress, er
 // not succeed. ErrNotExist: there is no device to add to.
 func (d *Driver) Apply(ctx context.Context, ops []dataplane.Operation) []error {
 	results := make([]error, len(ops))
-	var valid []int
+	valid, at := make([]dataplane.Operation, 0, len(ops)), make([]int, 0, len(ops))
 	for i, op := range ops {
 		if results[i] = validate(op); results[i] == nil {
-			valid = append(valid, i)
+			valid, at = append(valid, op), append(at, i)
 		}
 	}
-	for len(valid) > 0 {
-		chunk := valid[:min(len(valid), batchSize)]
-		valid = valid[len(chunk):]
-		var batch []dataplane.Operation
-		for _, at := range chunk {
-			batch = append(batch, ops[at])
-		}
-		answers := make([]error, len(batch))
-		err := d.with(ctx, func(c *conn) error { return d.batch(c, batch, answers) })
-		for i, at := range chunk {
-			if results[at] = answers[i]; err != nil {
-				results[at] = err
-			}
-			if results[at] != nil {
-				results[at] = fmt.Errorf("%s: %w", ops[at], results[at])
-			}
+	for i, err := range d.applyValid(ctx, valid) {
+		if err != nil {
+			results[at[i]] = fmt.Errorf("%s: %w", valid[i], err)
 		}
 	}
 	return results
 }
 
-// batch finds the device and hands it the operations. Without a device there is nothing to delete.
-func (d *Driver) batch(c *conn, ops []dataplane.Operation, answers []error) error {
-	device, err := c.device(d.kind)
-	if errors.Is(err, dataplane.ErrNotExist) {
-		for i, op := range ops {
-			if op.Verb == dataplane.Add {
-				answers[i] = err
-			}
-		}
+// applyValid finds the device and has the operations carried out on it. Without a device there is nothing to delete.
+func (d *Driver) applyValid(ctx context.Context, ops []dataplane.Operation) (results []error) {
+	if len(ops) == 0 {
 		return nil
 	}
-	if err != nil {
+	err := d.with(ctx, func(c *conn) error {
+		device, err := c.device(d.kind)
+		if err == nil {
+			results = c.exchange(ctx, device.Attrs().Index, ops)
+		}
 		return err
+	})
+	if err == nil {
+		return results
 	}
-	return c.exchange(device.Attrs().Index, ops, answers)
+	results = make([]error, len(ops))
+	for i, op := range ops {
+		if op.Verb != dataplane.Delete || !errors.Is(err, dataplane.ErrNotExist) {
+			results[i] = err
+		}
+	}
+	return results
 }
 
 // validate refuses what is no address operation, and addresses that cannot be a service's: the kernel would take some

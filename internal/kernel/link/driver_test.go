@@ -16,11 +16,12 @@ import (
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel/kerneltest"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // open returns a driver in a fresh network namespace. On the lab's kernel its device is a dummy. Elsewhere there may be
 // none, and a bridge, which is an interface with addresses and without a link too, stands in.
-func open(t *testing.T) *Driver {
+func open(t testing.TB) *Driver {
 	t.Helper()
 	kerneltest.Netns(t)
 	d, err := Open()
@@ -38,7 +39,7 @@ func open(t *testing.T) *Driver {
 	return d
 }
 
-func ensured(t *testing.T) *Driver {
+func ensured(t testing.TB) *Driver {
 	t.Helper()
 	d := open(t)
 	if _, err := d.EnsureDevice(t.Context()); err != nil {
@@ -64,7 +65,7 @@ func operations(verb dataplane.Verb, addrs ...string) []dataplane.Operation {
 	return ops
 }
 
-func succeed(t *testing.T, results []error) {
+func succeed(t testing.TB, results []error) {
 	t.Helper()
 	if err := errors.Join(results...); err != nil {
 		t.Fatal(err)
@@ -177,7 +178,7 @@ func TestApply(t *testing.T) {
 func TestApplyMany(t *testing.T) {
 	d := ensured(t)
 	var ops []dataplane.Operation
-	for i := range 3*batchSize + 7 {
+	for i := range 5000 {
 		ops = append(ops, operations(dataplane.Add, fmt.Sprintf("10.96.%d.%d", i/250, i%250+1))...)
 	}
 	ops[200] = operations(dataplane.Add, "fe80::1")[0]
@@ -254,7 +255,8 @@ func sabotage(t *testing.T, d *Driver) {
 		t.Fatal(err)
 	}
 	defer func() { _ = null.Close() }()
-	if err := unix.Dup3(int(null.Fd()), d.conn.socket.Socket.GetFd(), unix.O_CLOEXEC); err != nil {
+	wire, _ := d.conn.batch.Wire()
+	if err := unix.Dup3(int(null.Fd()), wire.(*nlbatch.Socket).FD(), unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -262,7 +264,9 @@ func sabotage(t *testing.T, d *Driver) {
 // P05: a broken socket is opened again.
 func TestReopens(t *testing.T) {
 	d := ensured(t)
+	succeed(t, d.Apply(t.Context(), operations(dataplane.Add, "10.96.0.9")))
 	sabotage(t, d)
+	succeed(t, d.Apply(t.Context(), operations(dataplane.Delete, "10.96.0.9")))
 	succeed(t, d.Apply(t.Context(), operations(dataplane.Add, "10.96.0.10")))
 	sabotage(t, d)
 	expectAddresses(t, d, "10.96.0.10")

@@ -31,9 +31,9 @@ func typed(err error) error {
 	return err
 }
 
-// broken reports whether an error means that the socket is of no more use, or out of step with the kernel.
+// broken reports whether an error means that the library's socket is of no more use, or out of step with the kernel.
 func broken(err error) bool {
-	for _, sign := range []error{os.ErrClosed, errMalformed, unix.EBADF, unix.ENOTSOCK, unix.ENOTCONN, unix.ENETDOWN,
+	for _, sign := range []error{os.ErrClosed, unix.EBADF, unix.ENOTSOCK, unix.ENOTCONN, unix.ENETDOWN,
 		unix.ECONNREFUSED, unix.ENOBUFS, unix.EAGAIN} {
 		if errors.Is(err, sign) {
 			return true

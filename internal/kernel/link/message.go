@@ -2,17 +2,14 @@ package link
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
-
-var errMalformed = errors.New("malformed rtnetlink message")
 
 // binding is an address on an interface, as rtnetlink reports it.
 type binding struct {
@@ -36,66 +33,38 @@ func (b binding) ofNode() bool {
 
 // appendAddressRequest appends an RTM_NEWADDR or RTM_DELADDR message (struct ifaddrmsg and attributes of
 // include/uapi/linux/if_addr.h) for an address with its full prefix.
-func appendAddressRequest(b []byte, verb dataplane.Verb, flags uint16, seq uint32, index int, addr netip.Addr) []byte {
-	kind, family, addrFlags := uint16(unix.RTM_NEWADDR), byte(unix.AF_INET), byte(0)
-	flags |= unix.NLM_F_REQUEST
+func appendAddressRequest(b []byte, verb dataplane.Verb, index int, addr netip.Addr) []byte {
+	kind, flags := uint16(unix.RTM_NEWADDR), uint16(unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	if verb == dataplane.Delete {
-		kind = unix.RTM_DELADDR
-	} else {
-		flags |= unix.NLM_F_CREATE | unix.NLM_F_EXCL
+		kind, flags = unix.RTM_DELADDR, 0
 	}
+	family, addrFlags := byte(unix.AF_INET), byte(0)
 	if addr.Is6() {
 		// The device has no link: a search for duplicates finds nothing and keeps the address unusable meanwhile.
 		family, addrFlags = unix.AF_INET6, unix.IFA_F_NODAD
 	}
-	start := len(b)
-	b = append(b, make([]byte, unix.SizeofNlMsghdr)...)
+	b = nlbatch.Begin(b, kind, flags)
 	b = append(b, family, byte(addr.BitLen()), addrFlags, unix.RT_SCOPE_UNIVERSE)
 	b = binary.NativeEndian.AppendUint32(b, uint32(index))
-	b = appendAttribute(b, unix.IFA_LOCAL, addr.AsSlice())
-	b = appendAttribute(b, unix.IFA_ADDRESS, addr.AsSlice())
-	header := b[start:start]
-	header = binary.NativeEndian.AppendUint32(header, uint32(len(b)-start))
-	header = binary.NativeEndian.AppendUint16(header, kind)
-	header = binary.NativeEndian.AppendUint16(header, flags)
-	binary.NativeEndian.AppendUint32(header, seq)
-	return b
-}
-
-// appendAttribute appends an attribute whose payload has a multiple of four bytes, so that it needs no padding.
-func appendAttribute(b []byte, kind uint16, payload []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(payload)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	return append(b, payload...)
-}
-
-// eachAttribute visits the attributes one after the other.
-func eachAttribute(b []byte, visit func(kind uint16, value []byte)) error {
-	for len(b) >= unix.SizeofRtAttr {
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < unix.SizeofRtAttr || length > len(b) {
-			return fmt.Errorf("%w: an attribute of %d in %d bytes", errMalformed, length, len(b))
-		}
-		visit(binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK, b[unix.SizeofRtAttr:length])
-		b = b[min(len(b), (length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1)):]
-	}
-	return nil
+	b = nlbatch.Bytes(b, unix.IFA_LOCAL, addr.AsSlice())
+	return nlbatch.Bytes(b, unix.IFA_ADDRESS, addr.AsSlice())
 }
 
 // parseAddress reads the payload of an RTM_NEWADDR or RTM_DELADDR message. IPv4 reports the address in IFA_LOCAL, with
 // a peer in IFA_ADDRESS; IPv6 in IFA_ADDRESS unless there is a peer.
 func parseAddress(payload []byte) (binding, error) {
 	if len(payload) < unix.SizeofIfAddrmsg {
-		return binding{}, fmt.Errorf("%w: an address in %d bytes", errMalformed, len(payload))
+		return binding{}, fmt.Errorf("%w: an address in %d bytes", nlbatch.ErrMalformed, len(payload))
 	}
 	var local, address netip.Addr
-	err := eachAttribute(payload[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {
+	err := nlbatch.EachAttribute(payload[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) error {
 		switch kind {
 		case unix.IFA_LOCAL:
 			local, _ = netip.AddrFromSlice(value)
 		case unix.IFA_ADDRESS:
 			address, _ = netip.AddrFromSlice(value)
 		}
+		return nil
 	})
 	if err != nil {
 		return binding{}, err
@@ -105,7 +74,7 @@ func parseAddress(payload []byte) (binding, error) {
 	}
 	prefix := netip.PrefixFrom(local, int(payload[1]))
 	if !prefix.IsValid() {
-		return binding{}, fmt.Errorf("%w: address %q/%d", errMalformed, local, payload[1])
+		return binding{}, fmt.Errorf("%w: address %q/%d", nlbatch.ErrMalformed, local, payload[1])
 	}
 	index := int(binary.NativeEndian.Uint32(payload[4:]))
 	return binding{index: index, prefix: prefix, peer: address.IsValid() && address != local}, nil
@@ -117,10 +86,11 @@ func parseLink(payload []byte) (index int, name string, ok bool) {
 	if len(payload) < unix.SizeofIfInfomsg || payload[0] != unix.AF_UNSPEC {
 		return 0, "", false
 	}
-	err := eachAttribute(payload[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
+	err := nlbatch.EachAttribute(payload[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) error {
 		if kind == unix.IFLA_IFNAME {
 			name = unix.ByteSliceToString(value)
 		}
+		return nil
 	})
 	return int(int32(binary.NativeEndian.Uint32(payload[4:]))), name, err == nil && name != ""
 }
