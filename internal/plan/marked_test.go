@@ -47,6 +47,21 @@ func TestP26NoLongerServedApart(t *testing.T) {
 		"conntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.1.0.3\n", b.run())
 }
 
+// P09: when an address is no longer among those that have a mark, the flows to it are stale; when a real server stays behind
+// the address for clients with the mark, theirs are not.
+func TestP09FlowsOfAnAddressAndItsMark(t *testing.T) {
+	b := newBench(t)
+	apart := exposed(dataplane.UDP, 1, 2)
+	other := dataplane.KeyOf(dataplane.UDP, vip, 53)
+	apart.Pools[1].For = append(apart.Pools[1].For, other)
+	apart.Pools[0].RealServers = apart.Pools[1].RealServers
+	b.want(apart)
+	b.run()
+	b.want(exposed(dataplane.UDP, 1, 2))
+	b.expect("ipvsadm -d -u 10.96.0.1:80 -r 10.1.0.2:8080\n"+
+		"conntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.1.0.1\nconntrack -D -p udp --orig-dst 10.96.0.1 --reply-src 10.1.0.2\n", b.run())
+}
+
 // P08, B34: what an earlier process has left to drain behind a mark goes on draining after a restart, though nobody knows any
 // more which addresses had the mark; with a deadline, and at once if no time is given, as when cleaning up.
 func TestP08DrainingBehindAMarkSurvivesARestart(t *testing.T) {

@@ -36,9 +36,9 @@ type Planner struct {
 	leaving map[dataplane.VirtualServerKey][]netip.AddrPort
 	// weightless are the virtual servers in which a real server with weight 0 was confirmed; some may have none by now.
 	weightless map[dataplane.VirtualServerKey]struct{}
-	// marked holds what Pool.For last said of each firewall-mark virtual server.
-	marked map[dataplane.VirtualServerKey][]dataplane.VirtualServerKey
-	newer  *newer // nil unless a snapshot is being read
+	// marked holds what Pool.For last said of each firewall-mark virtual server, and apart the reverse.
+	marked, apart map[dataplane.VirtualServerKey][]dataplane.VirtualServerKey
+	newer         *newer // nil unless a snapshot is being read
 }
 
 // New returns a Planner that knows of nothing in the kernel yet.
@@ -52,6 +52,7 @@ func New(options Options) *Planner {
 		leaving:    make(map[dataplane.VirtualServerKey][]netip.AddrPort),
 		weightless: make(map[dataplane.VirtualServerKey]struct{}),
 		marked:     make(map[dataplane.VirtualServerKey][]dataplane.VirtualServerKey),
+		apart:      make(map[dataplane.VirtualServerKey][]dataplane.VirtualServerKey),
 	}
 }
 

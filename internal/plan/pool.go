@@ -15,7 +15,9 @@ func (d *draft) pool(key dataplane.VirtualServerKey) {
 	if !wanted {
 		delete(d.planner.leaving, key)
 		switch {
-		case have == nil || d.request.AddOnly:
+		case have == nil:
+			d.planner.setTargets(key, nil)
+		case d.request.AddOnly:
 		case d.outlived(key):
 			d.changePool(dataplane.Pool{VirtualServer: have.server}, have)
 		default:
@@ -24,7 +26,7 @@ func (d *draft) pool(key dataplane.VirtualServerKey) {
 		return
 	}
 	if key.Mark != 0 {
-		d.planner.marked[key] = want.For
+		d.retarget(want, have)
 	}
 	switch {
 	case have != nil:
@@ -74,7 +76,7 @@ func setOf[K comparable](lists ...[]K) map[K]struct{} {
 	return set
 }
 
-func contains[K comparable](set map[K]struct{}, key K) bool {
+func contains[K comparable, V any](set map[K]V, key K) bool {
 	_, ok := set[key]
 	return ok
 }
@@ -204,17 +206,46 @@ func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.Ad
 	return d.request.Now.Sub(since) < d.planner.options.DrainTimeout
 }
 
+// retarget takes note of which addresses have the mark of a virtual server. Flows by way of those that it lost are stale.
+func (d *draft) retarget(want dataplane.Pool, have *pool) {
+	key, before := want.Key, d.planner.targets(want.Key)
+	if have != nil && !d.planner.keepsConnections(key) {
+		now := setOf(want.For)
+		for _, target := range before {
+			if contains(now, target) {
+				continue
+			}
+			for addr := range have.reals {
+				d.forgetAt(key, target, addr)
+			}
+		}
+	}
+	d.planner.setTargets(key, want.For)
+}
+
 // forget plans the removal of conntrack entries that would go on sending packets to a deleted UDP or SCTP real server.
 func (d *draft) forget(key dataplane.VirtualServerKey, addr netip.AddrPort) {
 	if d.planner.keepsConnections(key) {
 		return
 	}
 	for _, target := range d.planner.targets(key) {
-		if want, _ := d.request.Desired.Pool(target); target != key && wants(want, addr) {
-			continue // it stays behind the address for other clients
-		}
-		d.flows[dataplane.Flows{VirtualServer: target, RealServer: addr}] = struct{}{}
+		d.forgetAt(key, target, addr)
 	}
+}
+
+// forgetAt is forget for one of the addresses, unless the real server stays behind that for other clients.
+func (d *draft) forgetAt(key, target dataplane.VirtualServerKey, addr netip.AddrPort) {
+	for _, other := range append([]dataplane.VirtualServerKey{target}, d.planner.apart[target]...) {
+		if other == key {
+			continue
+		}
+		want, _ := d.request.Desired.Pool(other)
+		have := d.planner.pools[other]
+		if wants(want, addr) && (other == target || have != nil && contains(have.reals, addr)) {
+			return
+		}
+	}
+	d.flows[dataplane.Flows{VirtualServer: target, RealServer: addr}] = struct{}{}
 }
 
 // forgetUnserved plans the removal of conntrack entries of UDP and SCTP flows that began while nobody served: the virtual

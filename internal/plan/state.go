@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
@@ -23,6 +24,25 @@ func (p *Planner) targets(key dataplane.VirtualServerKey) []dataplane.VirtualSer
 		return []dataplane.VirtualServerKey{key}
 	}
 	return p.marked[key]
+}
+
+// setTargets replaces what is known of the addresses and ports whose packets have a firewall mark.
+func (p *Planner) setTargets(key dataplane.VirtualServerKey, targets []dataplane.VirtualServerKey) {
+	if slices.Equal(p.marked[key], targets) {
+		return
+	}
+	for _, target := range p.marked[key] {
+		left := slices.DeleteFunc(p.apart[target], func(k dataplane.VirtualServerKey) bool { return k == key })
+		if p.apart[target] = left; len(left) == 0 {
+			delete(p.apart, target)
+		}
+	}
+	for _, target := range targets {
+		p.apart[target] = append(p.apart[target], key)
+	}
+	if p.marked[key] = targets; len(targets) == 0 {
+		delete(p.marked, key)
+	}
 }
 
 // keepsConnections reports whether the real servers of a virtual server drain before they are deleted, as its protocol
@@ -97,7 +117,7 @@ func (p *Planner) confirmServer(server dataplane.VirtualServer, exists bool) {
 	switch {
 	case !exists:
 		delete(p.pools, server.Key)
-		delete(p.marked, server.Key)
+		p.setTargets(server.Key, nil)
 	case have == nil:
 		p.pools[server.Key] = &pool{server: server, reals: make(map[netip.AddrPort]dataplane.RealServer)}
 	default:
