@@ -88,9 +88,9 @@ diff-kube-proxy: lab lab-deps build controlplane ## compare with kube-proxy on s
 		SEED=$(SEED) SEEDS=$(SEEDS) OBJECTS=$(OBJECTS) CHANGES=$(CHANGES) $(BIN)/controlplane \
 		go test -v -count=1 -timeout 6h -exec $(LAB) $(if $(RUN),-run '$(RUN)') ./e2e/differential
 
-# For example: make bench BENCHFLAGS='-rounds 3 -lab-flags -preload'
+# For example: make bench BENCHFLAGS='-contestants kube-ipvs-proxy -rounds 1 -lab-flags -preload'
 .PHONY: bench
-bench: lab lab-deps build controlplane ## measure cold start, changes and restart at 1,000 Services x 10 endpoints
+bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy in ipvs and nftables mode (an hour; see BENCHFLAGS)
 	@$(GOBUILD) -o $(BIN)/bench ./e2e/bench
 	@$(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS)
 

@@ -4,159 +4,197 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/moby/ipvs"
 	"k8s.io/client-go/kubernetes"
 )
 
 const (
-	startPatience  = 5 * time.Minute
-	changePatience = 30 * time.Second
+	startPatience  = 30 * time.Minute // kube-proxy takes 8 for 5,000 Services in ipvs mode
+	changePatience = 2 * time.Minute
 	pause          = 50 * time.Millisecond // between two changes, so that each is one of its own
+	settled        = 2 * time.Second       // what a start left to do is not the changes'
+	// A contestant that takes long for a change makes fewer of them.
+	leastChanges = 10
+	mostChanging = 5 * time.Minute
 )
 
-// measurement is what one round yields.
+// measurement is what one contestant did in one round.
 type measurement struct {
-	Cold      start
-	Warm      start
-	Changes   []time.Duration // from the API write to the kernel
-	ChangeCPU time.Duration   // for each change
-	Resident  int             // KiB, at most
-	Added     trace
-	Removed   trace
+	Contestant string
+	Cold       start
+	Warm       start
+	Single     load // changes one by one
+	Burst      load
+	Stream     load
+	Steady     idle
+	Memory     memory
+	Added      trace
+	Removed    trace
 }
 
-// start is one start of the daemon.
+// memory is what is resident, in KiB.
+type memory struct{ AfterStart, Most int }
+
+// start is one start of the program.
 type start struct {
 	Took       time.Duration // from the process's start until everything is in the kernel
 	CPU        time.Duration
 	Operations int // in the round that completed, as the daemon says
 }
 
-// guest is one round, inside the lab.
+// guest is one round of one contestant, inside the lab.
 type guest struct {
 	options
-	client kubernetes.Interface
-	addrs  []netip.Addr
-	kernel *ipvs.Handle
+	contestant  contestant
+	environment []string // of what it runs in
+	client      kubernetes.Interface
+	targets     []target // by number
+	kernel      view
 }
 
-// runGuest measures one round and prints it as JSON.
+// runGuest measures the only contestant of the options in one round and prints it as JSON.
 func runGuest(ctx context.Context, o options, client kubernetes.Interface) error {
-	addrs, err := clusterIPs(ctx, client, o)
+	all, err := chosen(o.Contestants)
+	if err != nil {
+		return err
+	}
+	targets, err := targetsOf(ctx, client, o)
 	if err != nil {
 		return fmt.Errorf("read the Services: %w", err)
 	}
-	if o.Daemon, err = inMemory(o.Daemon); err != nil {
-		return fmt.Errorf("copy the daemon: %w", err)
+	in, err := install(filepath.Join(o.Programs, all[0].program))
+	defer in.remove()
+	if err != nil {
+		return fmt.Errorf("copy the programs into memory: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(filepath.Dir(o.Daemon)) }()
-	g := &guest{options: o, client: client, addrs: addrs}
-	var m measurement
-	if err := g.measureCold(ctx, &m); err != nil {
-		return err
-	}
-	if err := g.measureWarm(ctx, &m); err != nil {
-		return err
+	o.Programs = in.dir
+	g := &guest{options: o, contestant: all[0], environment: in.environment(), client: client, targets: targets}
+	m := measurement{Contestant: g.contestant.name}
+	for _, phase := range []func(context.Context, *measurement) error{g.measureCold, g.measureWarm} {
+		if err := phase(ctx, &m); err != nil {
+			return fmt.Errorf("%s: %w", g.contestant.name, err)
+		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(m)
 }
 
-// measureCold starts the daemon on a kernel that has nothing, and makes changes.
+// measureCold starts the program on a kernel that has nothing, and makes changes.
 func (g *guest) measureCold(ctx context.Context, m *measurement) error {
-	w, err := watch(g.addrs)
+	var err error
+	if g.kernel, err = g.contestant.watch(g.targets); err != nil {
+		return err
+	}
+	p, err := g.start()
 	if err != nil {
 		return err
 	}
-	d, err := startDaemon(g.options)
-	if err != nil {
-		return err
-	}
+	defer p.kill()
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	done, err := w.await(starting, g.Services, g.Services*g.Endpoints)
+	done, err := g.kernel.awaitAll(starting, g.options)
 	if err != nil {
 		return fmt.Errorf("wait for the first start: %w", err)
 	}
-	w.close()
-	m.Cold.Took = done.Sub(d.started)
-	if m.Cold.CPU, err = d.cpu(); err != nil {
+	m.Cold.Took = done.Sub(p.started)
+	if m.Cold.CPU, err = p.cpu(); err != nil {
 		return err
 	}
-	if g.kernel, err = ipvs.New(""); err != nil {
-		return fmt.Errorf("open IPVS: %w", err)
-	}
-	time.Sleep(time.Second) // what the start left to do is not the changes'
-	if err := g.measureChanges(ctx, d, m); err != nil {
+	time.Sleep(settled)
+	if m.Memory.AfterStart, err = p.memory("VmRSS:"); err != nil {
 		return err
 	}
-	if m.Resident, err = d.resident(); err != nil {
+	for _, phase := range []func(context.Context, *process, *measurement) error{g.measureChanges, g.measureBurst, g.measureStream, g.measureSteady} {
+		if err := phase(ctx, p, m); err != nil {
+			return err
+		}
+	}
+	if m.Memory.Most, err = p.memory("VmHWM:"); err != nil {
 		return err
 	}
-	return d.stop()
+	return p.stop()
 }
 
 // measureChanges adds an endpoint to one Service after the other.
-func (g *guest) measureChanges(ctx context.Context, d *daemon, m *measurement) error {
-	before, err := d.cpu()
+func (g *guest) measureChanges(ctx context.Context, p *process, m *measurement) error {
+	before, err := p.cpu()
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
 	for n := range min(g.Changes, g.Services) {
-		took, err := g.change(ctx, n, true)
+		if n >= leastChanges && time.Since(begun) > mostChanging {
+			break
+		}
+		took, err := g.change(ctx, n, g.Endpoints+1)
 		if err != nil {
 			return err
 		}
-		m.Changes = append(m.Changes, took)
+		m.Single.Lags = append(m.Single.Lags, took)
 		time.Sleep(pause)
 	}
-	after, err := d.cpu()
-	m.ChangeCPU = (after - before) / time.Duration(max(1, len(m.Changes)))
+	after, err := p.cpu()
+	m.Single.Changes, m.Single.CPU = len(m.Single.Lags), after-before
 	return err
 }
 
-// change makes one change and returns how long it took from the beginning of the API request until it was in the kernel.
-func (g *guest) change(ctx context.Context, n int, added bool) (time.Duration, error) {
+// change gives a Service so many endpoints and returns how long it took from the beginning of the API request until that was
+// in the kernel.
+func (g *guest) change(ctx context.Context, n, endpoints int) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, changePatience)
 	defer cancel()
 	begun := time.Now()
-	if err := setAdded(ctx, g.client, n, g.Endpoints, added); err != nil {
-		return 0, fmt.Errorf("change %s: %w", serviceName(n), err)
+	if err := setEndpoints(ctx, g.client, n, endpoints); err != nil {
+		return 0, err
 	}
-	err := awaitReal(ctx, g.kernel, g.addrs[n], addedAddr(n), added)
+	err := g.kernel.awaitEndpoints(ctx, g.targets[n], endpoints)
 	return time.Since(begun), err
 }
 
-// measureWarm starts the daemon on what it left behind, and makes changes under strace. Audits, which may read
-// everything, are kept out of the traces.
+// measureWarm starts the program on what it left behind and, if it is this project's, makes changes under strace. Audits,
+// which may read everything, are kept out of the traces.
 func (g *guest) measureWarm(ctx context.Context, m *measurement) error {
-	d, err := startDaemon(g.options, "--ipvs-sync-period=1h")
+	defer g.kernel.close()
+	var flags []string
+	if g.contestant.name == self {
+		flags = append(flags, "--ipvs-sync-period=1h")
+	}
+	p, err := g.start(flags...)
 	if err != nil {
 		return err
 	}
+	defer p.kill()
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	l, err := d.complete(starting)
+	l, err := p.complete(starting)
 	if err != nil {
 		return fmt.Errorf("wait for the second start: %w", err)
 	}
-	m.Warm.Took, m.Warm.Operations = l.at.Sub(d.started), l.Operations
-	if m.Warm.CPU, err = d.cpu(); err != nil {
+	m.Warm.Took, m.Warm.Operations = l.at.Sub(p.started), l.Operations
+	if m.Warm.CPU, err = p.cpu(); err != nil {
 		return err
 	}
-	first := g.Services - min(g.Traced, g.Services) // Services that no change has touched so far
-	for _, added := range []bool{true, false} {
-		into := &m.Added
-		if !added {
-			into = &m.Removed
+	if g.contestant.name == self {
+		if err := g.measureTraces(ctx, p, m); err != nil {
+			return fmt.Errorf("trace it: %w", err)
 		}
-		*into, err = traceOf(ctx, d, func() error {
+	}
+	return p.stop()
+}
+
+// measureTraces makes changes under strace, of Services that no change has touched so far.
+func (g *guest) measureTraces(ctx context.Context, p *process, m *measurement) error {
+	first := g.Services - min(g.Traced, g.Services)
+	for _, step := range []struct {
+		into      *trace
+		endpoints int
+	}{{&m.Added, g.Endpoints + 1}, {&m.Removed, g.Endpoints}} {
+		var err error
+		*step.into, err = traceOf(ctx, p, func() error {
 			for n := first; n < g.Services; n++ {
-				if _, err := g.change(ctx, n, added); err != nil {
+				if _, err := g.change(ctx, n, step.endpoints); err != nil {
 					return err
 				}
 				time.Sleep(pause)
@@ -164,8 +202,8 @@ func (g *guest) measureWarm(ctx context.Context, m *measurement) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("trace the daemon: %w", err)
+			return err
 		}
 	}
-	return d.stop()
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -22,17 +23,28 @@ import (
 // guestCommand is the first argument of the process that runs inside the lab.
 const guestCommand = "guest"
 
-// options are the flags. They are the same inside the lab.
+// options are the flags. They are the same inside the lab, but for one size and one contestant.
 type options struct {
-	Services  int
-	Endpoints int // per Service
-	Changes   int // of endpoints, measured one by one
-	Traced    int // changes under strace
-	Rounds    int
-	Daemon    string // path
-	Flags     string // more flags for the daemon
-	Lab       string // path
-	LabFlags  string // for the lab
+	size
+	Sizes       string
+	Contestants string
+	Rounds      int
+	phases
+	Programs string // directory
+	Flags    string // more flags for the daemon
+	Lab      string // path
+	LabFlags string // for the lab
+	Results  string // path
+}
+
+// phases say how much of each measurement there is; 0 leaves it out.
+type phases struct {
+	Changes   int           // of endpoints, measured one by one
+	Burst     int           // Services that lose endpoints at once
+	Stream    int           // changes each second
+	StreamFor time.Duration // of a stream
+	Steady    time.Duration // with nothing to do
+	Traced    int           // changes under strace
 }
 
 func main() {
@@ -51,16 +63,21 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	var o options
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.IntVar(&o.Services, "services", 1000, "Services to create")
-	set.IntVar(&o.Endpoints, "endpoints", 10, "endpoints of each Service")
-	set.IntVar(&o.Changes, "changes", 100, "changes of endpoints to measure in each round, at most one per Service")
+	set.StringVar(&o.Sizes, "sizes", "1000x10", "Services x endpoints of each, separated by commas")
+	set.StringVar(&o.Contestants, "contestants", namesOf(contestants()), "who is measured, separated by commas")
+	set.IntVar(&o.Rounds, "rounds", 3, "times to measure each, from a fresh kernel")
+	set.IntVar(&o.Changes, "changes", 200, "changes of endpoints to measure one by one, at most one per Service")
+	set.IntVar(&o.Burst, "burst", 200, "Services of which five endpoints go at once")
+	set.IntVar(&o.Stream, "stream", 100, "changes each second in a stream of changes")
+	set.DurationVar(&o.StreamFor, "stream-for", time.Minute, "length of the stream")
+	set.DurationVar(&o.Steady, "steady", 2*time.Minute, "length of the measurement without changes")
 	set.IntVar(&o.Traced, "traced", 20, "changes of endpoints under strace, at most one per Service")
-	set.IntVar(&o.Rounds, "rounds", 3, "times to measure, each from a fresh kernel")
-	set.StringVar(&o.Daemon, "daemon", ".cache/bin/kube-ipvs-proxy", "`path` of the daemon")
+	set.StringVar(&o.Programs, "programs", ".cache/bin", "`directory` of the contestants' programs")
 	set.StringVar(&o.Flags, "daemon-flags", "", "more flags for the daemon, separated by spaces")
 	set.StringVar(&o.Lab, "lab", ".cache/bin/lab", "`path` of the lab")
 	set.StringVar(&o.LabFlags, "lab-flags", "", "flags for the lab, separated by spaces; -preload loads the kernel modules beforehand,\n"+
 		"of which each takes a few tenths of a second in an emulated machine")
+	set.StringVar(&o.Results, "results", "", "`file` to write the tables to as well")
 	if err := set.Parse(arguments); err != nil {
 		return err
 	}
@@ -68,10 +85,15 @@ func run(ctx context.Context, arguments []string) error {
 	if err != nil {
 		return err
 	}
+	sizes, err := parseSizes(o.Sizes)
+	if err != nil {
+		return err
+	}
 	if inside {
+		o.size = sizes[0]
 		return runGuest(ctx, o, client)
 	}
-	return runHost(ctx, o, client)
+	return runHost(ctx, o, sizes, client)
 }
 
 func newClient() (kubernetes.Interface, error) {
@@ -85,32 +107,60 @@ func newClient() (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// runHost fills the API server, runs the rounds and prints what they measured.
-func runHost(ctx context.Context, o options, client kubernetes.Interface) error {
-	var rounds []measurement
-	for n := range o.Rounds {
-		if err := populate(ctx, client, o); err != nil {
-			return fmt.Errorf("fill the API server: %w", err)
-		}
-		fmt.Fprintf(os.Stderr, "bench: round %d of %d\n", n+1, o.Rounds)
-		m, err := runInLab(ctx, o)
-		if err != nil {
-			return fmt.Errorf("round %d: %w", n+1, err)
-		}
-		rounds = append(rounds, m)
+// runHost measures every size and prints the tables.
+func runHost(ctx context.Context, o options, sizes []size, client kubernetes.Interface) error {
+	all, err := chosen(o.Contestants)
+	if err != nil {
+		return err
 	}
-	_, err := os.Stdout.WriteString(table(o, rounds))
-	return err
+	var report strings.Builder
+	for _, size := range sizes {
+		o.size = size
+		measured, err := runSize(ctx, o, all, client)
+		if err != nil {
+			return err
+		}
+		text := table(o, all, measured)
+		fmt.Println(text)
+		report.WriteString(text + "\n")
+	}
+	if o.Results == "" {
+		return nil
+	}
+	return os.WriteFile(o.Results, []byte(preface()+report.String()), 0o644)
 }
 
-// runInLab runs one round in the lab and returns what it printed.
-func runInLab(ctx context.Context, o options) (measurement, error) {
+// runSize measures the contestants by turns, each in a kernel of its own.
+func runSize(ctx context.Context, o options, all []contestant, client kubernetes.Interface) ([]measurement, error) {
+	var measured []measurement
+	for round := range o.Rounds {
+		for _, c := range all {
+			if round >= c.rounds(o.size, o.Rounds) {
+				continue
+			}
+			if err := populate(ctx, client, o); err != nil {
+				return nil, fmt.Errorf("fill the API server: %w", err)
+			}
+			fmt.Fprintf(os.Stderr, "bench: %s, round %d of %d: %s\n", o.size, round+1, o.Rounds, c.name)
+			m, err := runInLab(ctx, o, c)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d, %s: %w", o.size, round+1, c.name, err)
+			}
+			measured = append(measured, m)
+		}
+	}
+	return measured, nil
+}
+
+// runInLab runs one contestant in the lab and returns what was measured.
+func runInLab(ctx context.Context, o options, c contestant) (measurement, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return measurement{}, err
 	}
 	var printed bytes.Buffer
-	arguments := slices.Concat(strings.Fields(o.LabFlags), []string{self, guestCommand}, os.Args[1:])
+	arguments := slices.Concat(strings.Fields(o.LabFlags), []string{self, guestCommand}, os.Args[1:],
+		[]string{"-contestants=" + c.name, "-sizes=" + o.size.String()}) // the last ones hold
 	command := exec.CommandContext(ctx, o.Lab, arguments...)
 	command.Stdout, command.Stderr = &printed, os.Stderr
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }

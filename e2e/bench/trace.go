@@ -26,9 +26,9 @@ type trace struct {
 // mostExamples bounds how many of the calls that should not be are kept.
 const mostExamples = 5
 
-// traceOf runs f while strace watches every thread of the daemon.
-func traceOf(ctx context.Context, d *daemon, f func() error) (trace, error) {
-	pid := fmt.Sprint(d.command.Process.Pid)
+// traceOf runs f while strace watches every thread of the program.
+func traceOf(ctx context.Context, p *process, f func() error) (trace, error) {
+	pid := fmt.Sprint(p.command.Process.Pid)
 	file, err := os.CreateTemp("", "bench-strace-")
 	if err != nil {
 		return trace{}, err
@@ -43,7 +43,7 @@ func traceOf(ctx context.Context, d *daemon, f func() error) (trace, error) {
 	if err == nil {
 		err = f()
 	}
-	_ = command.Process.Signal(syscall.SIGINT) // strace lets go of the daemon
+	_ = command.Process.Signal(syscall.SIGINT) // strace lets go of the program
 	_ = command.Wait()                         // and ends with the signal
 	if err != nil {
 		return trace{}, err

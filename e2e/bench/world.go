@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -33,23 +34,51 @@ func endpointAddr(service, endpoint int) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// addedAddr is the address of the endpoint that a change adds to a Service.
-func addedAddr(service int) netip.Addr { return endpointAddr(service, 0xff) }
-
 // populate makes the API server have the Services and slices, and the slices their first endpoints only.
 func populate(ctx context.Context, client kubernetes.Interface, o options) error {
 	_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
-	if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := createNode(ctx, client); err != nil {
+		return err
+	}
+	if err := removeSurplus(ctx, client, o.Services); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for n := range o.Services {
 		group.Go(func() error { return populateService(ctx, client, n, o.Endpoints) })
+	}
+	return group.Wait()
+}
+
+// createNode makes the node that the contestants run on. Kube-proxy waits for one that has an address.
+func createNode(ctx context.Context, client kubernetes.Interface) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}}}
+	if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return nil
+}
+
+// removeSurplus deletes what an earlier, larger case has left.
+func removeSurplus(ctx context.Context, client kubernetes.Interface, services int) error {
+	list, err := client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for _, service := range list.Items {
+		if service.Name >= serviceName(services) {
+			group.Go(func() error {
+				return errors.Join(client.CoreV1().Services(namespace).Delete(ctx, service.Name, metav1.DeleteOptions{}),
+					client.DiscoveryV1().EndpointSlices(namespace).Delete(ctx, service.Name, metav1.DeleteOptions{}))
+			})
+		}
 	}
 	return group.Wait()
 }
@@ -64,7 +93,7 @@ func populateService(ctx context.Context, client kubernetes.Interface, n, endpoi
 		return err
 	}
 	slices := client.DiscoveryV1().EndpointSlices(namespace)
-	want := slice(n, endpoints, false)
+	want := slice(n, endpoints)
 	_, err = slices.Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		_, err = slices.Update(ctx, want, metav1.UpdateOptions{})
@@ -72,8 +101,8 @@ func populateService(ctx context.Context, client kubernetes.Interface, n, endpoi
 	return err
 }
 
-// slice is the only EndpointSlice of a Service, with or without the endpoint that a change adds.
-func slice(n, endpoints int, added bool) *discoveryv1.EndpointSlice {
+// slice is the only EndpointSlice of a Service.
+func slice(n, endpoints int) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: serviceName(n), Labels: map[string]string{discoveryv1.LabelServiceName: serviceName(n)}},
 		AddressType: discoveryv1.AddressTypeIPv4,
@@ -83,9 +112,6 @@ func slice(n, endpoints int, added bool) *discoveryv1.EndpointSlice {
 	for e := range endpoints {
 		s.Endpoints = append(s.Endpoints, endpoint(endpointAddr(n, e)))
 	}
-	if added {
-		s.Endpoints = append(s.Endpoints, endpoint(addedAddr(n)))
-	}
 	return s
 }
 
@@ -94,14 +120,17 @@ func endpoint(addr netip.Addr) discoveryv1.Endpoint {
 		Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true), Serving: ptr.To(true), Terminating: ptr.To(false)}}
 }
 
-// setAdded gives a Service the additional endpoint, or takes it away.
-func setAdded(ctx context.Context, client kubernetes.Interface, n, endpoints int, added bool) error {
-	_, err := client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, slice(n, endpoints, added), metav1.UpdateOptions{})
-	return err
+// setEndpoints gives a Service its first so many endpoints, and no others.
+func setEndpoints(ctx context.Context, client kubernetes.Interface, n, endpoints int) error {
+	_, err := client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, slice(n, endpoints), metav1.UpdateOptions{})
+	if err != nil {
+		return fmt.Errorf("change the endpoints of %s: %w", serviceName(n), err)
+	}
+	return nil
 }
 
-// clusterIPs reads the addresses of the Services, by their numbers.
-func clusterIPs(ctx context.Context, client kubernetes.Interface, o options) ([]netip.Addr, error) {
+// targetsOf reads the Services, by their numbers.
+func targetsOf(ctx context.Context, client kubernetes.Interface, o options) ([]target, error) {
 	list, err := client.CoreV1().Services(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
@@ -110,11 +139,14 @@ func clusterIPs(ctx context.Context, client kubernetes.Interface, o options) ([]
 	for _, service := range list.Items {
 		byName[service.Name] = service.Spec.ClusterIP
 	}
-	addrs := make([]netip.Addr, o.Services)
-	for n := range addrs {
-		if addrs[n], err = netip.ParseAddr(byName[serviceName(n)]); err != nil {
-			return nil, fmt.Errorf("ClusterIP of %s: %w", serviceName(n), err)
+	targets := make([]target, o.Services)
+	for n := range targets {
+		name := serviceName(n)
+		addr, err := netip.ParseAddr(byName[name])
+		if err != nil {
+			return nil, fmt.Errorf("ClusterIP of %s: %w", name, err)
 		}
+		targets[n] = target{name, addr}
 	}
-	return addrs, nil
+	return targets, nil
 }

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// size is how much there is in the API server.
+type size struct {
+	Services  int
+	Endpoints int // of each Service
+}
+
+func (s size) String() string { return fmt.Sprintf("%dx%d", s.Services, s.Endpoints) }
+
+// The most that the addresses of endpointAddr hold, and the fewest that the changes need.
+const (
+	mostServices   = 16 << 10
+	mostEndpoints  = 254
+	leastEndpoints = drained + 2
+)
+
+// parseSizes reads sizes like "1000x10,5000x10".
+func parseSizes(text string) ([]size, error) {
+	var sizes []size
+	for word := range strings.SplitSeq(text, ",") {
+		var s size
+		if _, err := fmt.Sscanf(word, "%dx%d", &s.Services, &s.Endpoints); err != nil || s.String() != word {
+			return nil, fmt.Errorf("size %q: want Services x endpoints, such as 1000x10", word)
+		}
+		if s.Services < 1 || s.Services > mostServices || s.Endpoints < leastEndpoints || s.Endpoints > mostEndpoints {
+			return nil, fmt.Errorf("size %q: want 1 to %d Services with %d to %d endpoints", word, mostServices, leastEndpoints, mostEndpoints)
+		}
+		sizes = append(sizes, s)
+	}
+	return sizes, nil
+}
