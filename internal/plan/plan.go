@@ -22,6 +22,10 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Ours says whether a virtual server found in the kernel belongs to this proxy, so that it may be deleted.
 	Ours func(dataplane.VirtualServerKey) bool
+	// Exceptions are the sets whose entries keep from masquerading what those of others have masqueraded. Refusals are the
+	// sets whose entries keep new connections off a virtual server.
+	Exceptions dataplane.Exceptions
+	Refusals   map[string]struct{}
 }
 
 // Planner holds the confirmed state of the kernel. It is not safe for concurrent use.
@@ -62,7 +66,7 @@ type Request struct {
 	Desired Desired
 	Now     time.Time
 	// AddOnly leaves out everything that takes something away from traffic: deletions and draining. It is set while
-	// some source is incomplete.
+	// some source is incomplete. What keeps clients off a server that is there now is deleted all the same.
 	AddOnly bool
 	// Ended tells of draining real servers without connections; nil when nobody looked.
 	Ended func(dataplane.VirtualServerKey, netip.AddrPort) bool
@@ -95,20 +99,40 @@ func sorted[K comparable](set map[K]struct{}, compare func(a, b K) int) []K {
 type draft struct {
 	planner *Planner
 	request Request
-
-	entriesUp, serversUp, addressesUp       []dataplane.Operation
-	addressesDown, serversDown, entriesDown []dataplane.Operation
-	flows                                   map[dataplane.Flows]struct{} // to be deleted
+	phases  [phases][]dataplane.Operation
+	flows   map[dataplane.Flows]struct{} // to be deleted
 }
 
-// operations puts the phases in order. On the way up an address comes last, on the way down it goes first, so that no
-// packet meets a virtual address without its virtual server. Stale flows go when no server takes them any more.
+// phase is a part of a plan. On the way up an address comes last, on the way down it goes first, so that no packet meets a
+// virtual address without its virtual server. Stale flows go when no server takes them any more.
+type phase uint8
+
+const (
+	exceptionsDown phase = iota // before endpoints on other nodes come: their answers have to find back
+	entriesUp
+	serversUp
+	addressesUp
+	refusalsDown // as soon as there are servers
+	addressesDown
+	marksDown // before the servers behind the marks stop taking connections
+	serversDown
+	exceptionsUp // when the endpoints on other nodes have gone
+	flowsDown
+	entriesDown
+	phases
+)
+
+// then adds an operation to a phase.
+func (d *draft) then(in phase, operations ...dataplane.Operation) {
+	d.phases[in] = append(d.phases[in], operations...)
+}
+
+// operations puts the phases in order.
 func (d *draft) operations() []dataplane.Operation {
-	var flows []dataplane.Operation
 	for _, stale := range sorted(d.flows, dataplane.Flows.Compare) {
-		flows = append(flows, remove(stale))
+		d.then(flowsDown, remove(stale))
 	}
-	return slices.Concat(d.entriesUp, d.serversUp, d.addressesUp, d.addressesDown, d.serversDown, flows, d.entriesDown)
+	return slices.Concat(d.phases[:]...)
 }
 
 func add(object dataplane.Object) dataplane.Operation {
@@ -123,25 +147,14 @@ func remove(object dataplane.Object) dataplane.Operation {
 	return dataplane.Operation{Verb: dataplane.Delete, Object: object}
 }
 
-func (d *draft) entry(key dataplane.Entry) {
-	want, wanted := d.request.Desired.Entry(key)
-	mark, have := d.planner.entries[key]
-	switch {
-	case wanted && (!have || mark != want.Mark):
-		d.entriesUp = append(d.entriesUp, add(want))
-	case !wanted && have && !d.request.AddOnly:
-		d.entriesDown = append(d.entriesDown, remove(key))
-	}
-}
-
 func (d *draft) address(addr netip.Addr) {
 	wanted := d.request.Desired.Address(addr)
 	_, have := d.planner.addresses[addr]
 	switch {
 	case wanted && !have:
-		d.addressesUp = append(d.addressesUp, add(dataplane.Address{Addr: addr}))
+		d.then(addressesUp, add(dataplane.Address{Addr: addr}))
 	case !wanted && have && !d.request.AddOnly:
-		d.addressesDown = append(d.addressesDown, remove(dataplane.Address{Addr: addr}))
+		d.then(addressesDown, remove(dataplane.Address{Addr: addr}))
 	}
 }
 

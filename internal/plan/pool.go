@@ -102,16 +102,16 @@ func (d *draft) outlived(key dataplane.VirtualServerKey) bool {
 
 // deletePool removes a virtual server; its real servers go with it.
 func (d *draft) deletePool(have *pool) {
-	d.serversDown = append(d.serversDown, remove(have.server))
+	d.then(serversDown, remove(have.server))
 	for addr := range have.reals {
 		d.forget(have.server.Key, addr)
 	}
 }
 
 func (d *draft) createPool(want dataplane.Pool) {
-	d.serversUp = append(d.serversUp, add(want.VirtualServer))
+	d.then(serversUp, add(want.VirtualServer))
 	for _, real := range want.RealServers {
-		d.serversUp = append(d.serversUp, add(dataplane.Member{VirtualServer: want.Key, RealServer: real}))
+		d.then(serversUp, add(dataplane.Member{VirtualServer: want.Key, RealServer: real}))
 	}
 	d.forgetUnserved(want.Key)
 }
@@ -140,14 +140,14 @@ func (d *draft) changePool(want dataplane.Pool, have *pool) {
 		kept += len(have.reals)
 	}
 	if kept == 0 && !d.request.AddOnly {
-		d.serversDown = append(d.serversDown, remove(have.server)) // takes its real servers along
+		d.then(serversDown, remove(have.server)) // takes its real servers along
 		return
 	}
 	if have.server != want.VirtualServer {
-		d.serversUp = append(d.serversUp, edit(want.VirtualServer))
+		d.then(serversUp, edit(want.VirtualServer))
 	}
-	d.serversUp = append(d.serversUp, ups...)
-	d.serversDown = append(d.serversDown, downs...)
+	d.then(serversUp, ups...)
+	d.then(serversDown, downs...)
 }
 
 // leave plans the real servers that are no longer wanted and returns how many of them stay for now.

@@ -60,9 +60,10 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 		survey: survey{outcome: make(chan func())}, checks: healthChecks{reported: make(map[string]HealthCheck)}}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
-		facts:     service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
-		ledger:    ledger.New(translate.Exceptions()),
-		planner:   plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours}),
+		facts:  service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
+		ledger: ledger.New(translate.Exceptions()),
+		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours,
+			Exceptions: translate.Exceptions(), Refusals: translate.Refusals()}),
 		retries:   newRetries(),
 		pending:   dataplane.NewKeys(),
 		conflicts: newConflicts(),

@@ -95,6 +95,17 @@ func Exceptions() dataplane.Exceptions {
 	return out
 }
 
+// Refusals returns the names of the sets that keep new connections off virtual servers.
+func Refusals() map[string]struct{} {
+	out := map[string]struct{}{}
+	for _, family := range dataplane.Families() {
+		for _, name := range []string{NoEndpoints, NoLocal} {
+			out[SetName(family, name)] = struct{}{}
+		}
+	}
+	return out
+}
+
 // nodePortSets returns the sets in which the NodePorts of a protocol are, and those of them with
 // externalTrafficPolicy Local. The ones of SCTP hold addresses and ports, the others ports only.
 func nodePortSets(protocol dataplane.Protocol) (all, local string) {
