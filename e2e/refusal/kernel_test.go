@@ -16,8 +16,9 @@ import (
 type missing struct {
 	name, module string
 	flags        []string
-	refused      []string // what the daemon says when it ends with status 3; nil when it goes on
-	fails        []string // what it says when it goes on
+	refused      []string          // what the daemon says when it ends with status 3; nil when it goes on
+	fails        []string          // what it says when it goes on
+	holds        map[string]string // what scripts print of what there is nevertheless
 }
 
 func missingModules() []missing {
@@ -27,7 +28,8 @@ func missingModules() []missing {
 		{name: "IPVS", module: "ip_vs", refused: []string{"IPVS", "modprobe ip_vs"}},
 		{name: "ipset", module: "ip_set", refused: []string{"ipset", "modprobe ip_set"}},
 		{name: "device", module: "dummy", fails: []string{"create the device kube-ipvs0", "modprobe dummy"}},
-		{name: "set type", module: "ip_set_hash_ipportip", fails: []string{"create KUBE-LOOP-BACK", "hash:ip,port,ip", "load module ip_set_hash_ipportip"}},
+		{name: "set type", module: "ip_set_hash_ipportip", fails: []string{"create KUBE-LOOP-BACK", "hash:ip,port,ip", "load module ip_set_hash_ipportip"},
+			holds: map[string]string{"iptables-save -t nat": "KUBE-CLUSTER-IP dst,dst", "iptables-save -t filter": "not in loadBalancerSourceRanges"}},
 		{name: "match", module: "xt_set", fails: []string{"iptables-restore", "missing kernel module", "modprobe xt_set"}},
 		{name: "connection tracking over netlink", module: "nf_conntrack_netlink"},
 	}
@@ -56,6 +58,9 @@ func TestP29_MissingModules(t *testing.T) {
 			}
 			d.says(t, c.fails...)
 			d.serves(t, good4+good6)
+			for script, text := range c.holds {
+				g.holds(t, script, text)
+			}
 			bring()
 			d.says(t, served)
 			if c.fails != nil {

@@ -22,6 +22,7 @@ func (g ground) holds(t *testing.T, script, text string) {
 // A set of another type or family is replaced (P22); one that a foreign rule uses is told, and replaced once that rule is gone.
 func TestSetInTheWay(t *testing.T) {
 	const right = "Type: hash:ip,port\nRevision: 5\nHeader: family inet "
+	const refusing = `KUBE-IPVS-IPS dst -m comment --comment "not a service port" -j REJECT`
 	for name, script := range map[string]string{
 		"another type":   "ipset create KUBE-CLUSTER-IP hash:net\nipset add KUBE-CLUSTER-IP 203.0.113.0/24",
 		"another family": "ipset create KUBE-CLUSTER-IP hash:ip,port family inet6\nipset create KUBE-6-CLUSTER-IP hash:ip,port",
@@ -44,12 +45,19 @@ func TestSetInTheWay(t *testing.T) {
 		g.sh(t, "ipset create KUBE-CLUSTER-IP hash:net\niptables -A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT")
 		d := g.start(t)
 		d.says(t, "KUBE-CLUSTER-IP exists as hash:net", "-A FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT", "delete that rule")
+		d.says(t, "until there is a set KUBE-CLUSTER-IP of the right type, the packet filter lacks the rules")
 		d.serves(t, good4+good6) // which does not depend on sets
+		g.holds(t, "iptables-save -t nat", "KUBE-EXTERNAL-IP dst,dst")
+		g.holds(t, "iptables-save -t filter", "KUBE-NO-ENDPOINTS dst,dst")
+		if rules := g.sh(t, "iptables-save"); strings.Contains(rules, "KUBE-CLUSTER-IP dst,dst") || strings.Contains(rules, refusing) {
+			t.Errorf("there are rules for the set in the way, or such as refuse what it would have spared:\n%s", rules)
+		}
 		g.sh(t, "iptables -D FORWARD -m set --match-set KUBE-CLUSTER-IP dst -j ACCEPT")
 		d.says(t, "step works again")
 		g.holds(t, "ipset list KUBE-CLUSTER-IP", right)
 		g.holds(t, "ipset list KUBE-CLUSTER-IP", "10.96.0.80,tcp:80")
-		g.holds(t, "iptables-save", "KUBE-SERVICES")
+		g.holds(t, "iptables-save -t nat", "KUBE-CLUSTER-IP dst,dst")
+		g.holds(t, "iptables-save -t filter", refusing)
 		d.stop(t)
 	})
 }

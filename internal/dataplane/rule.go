@@ -41,6 +41,9 @@ type Rule struct {
 	Matches []Match
 	Action  Action
 	Comment string // at most 255 bytes; may be empty
+	// Spares are sets whose packets earlier rules of the chain let pass. Where one of these sets is not there, nor are those
+	// rules, and this one would hit what it was not meant for; see Ruleset.Without.
+	Spares []string
 }
 
 // Match is one condition of a rule: one of the Match… types below.

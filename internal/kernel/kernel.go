@@ -13,13 +13,15 @@ import (
 type Kernel interface {
 	// EnsureFoundation makes the device, the sets and the rules exist as described, sets before the rules that use
 	// them, and returns a line for each thing that was missing or wrong and had to be repaired (creation at first start
-	// included). It is idempotent. It is the only method that may execute a process.
+	// included). It is idempotent. It is the only method that may execute a process. One part that fails does not keep the
+	// others from being made: of the rules, those are left out that need a set that is certainly not there (see
+	// dataplane.Ruleset.Without), until it is.
 	EnsureFoundation(context.Context, Foundation) (repaired []string, err error)
 
 	// Snapshot reads everything that is ours: all virtual servers (those of others included: the caller decides, see
 	// Snapshot), the addresses of the device, the entries of the foundation's sets. On any error it returns no snapshot
-	// at all: a failed read is not an empty world. What EnsureFoundation found something else in place of, and reported,
-	// is known to hold nothing of ours, and reads as empty. Of an object that is changed meanwhile, it holds the state
+	// at all: a failed read is not an empty world. What EnsureFoundation could not make, or found something else in place
+	// of, and reported, is known to hold nothing of ours, and reads as empty. Of an object that is changed meanwhile, it holds the state
 	// before or after.
 	Snapshot(context.Context) (*Snapshot, error)
 

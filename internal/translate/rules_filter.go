@@ -31,6 +31,8 @@ func (r ruleBuilder) checkSourceRanges() dataplane.Rule {
 	return rule("loadBalancerSourceRanges", dataplane.GoTo{Chain: chainSourceRanges}, r.in(LoadBalancerFW, toAddressPort))
 }
 
+// sourceRanges lets pass who is allowed and drops the rest. Where one of its sets cannot be had, nobody is allowed by it:
+// what is limited is better closed than open.
 func (r ruleBuilder) sourceRanges() []dataplane.Rule {
 	return []dataplane.Rule{
 		rule("allowed networks", dataplane.Return{}, r.in(LoadBalancerSourceCIDR, toFrom)),
@@ -57,7 +59,9 @@ func (r ruleBuilder) ipvsFilter() []dataplane.Rule {
 	rules = append(rules,
 		// An answer would end the client's attempt, though the load balancer may find the right node next time (P26).
 		rule("no endpoints on this node", dataplane.Drop{}, r.in(NoLocal, toAddressPort)))
+	spared := []string{SetName(r.family, HealthCheckNodePort)}
 	for _, set := range []string{LoadBalancer, ClusterIP, ExternalIP, ExternalIPLocal} {
+		spared = append(spared, SetName(r.family, set))
 		rules = append(rules, rule("service ports", dataplane.Return{}, r.in(set, toAddressPort)))
 	}
 	rules = append(rules,
@@ -65,7 +69,11 @@ func (r ruleBuilder) ipvsFilter() []dataplane.Rule {
 			dataplane.MatchProtocol{Protocol: dataplane.TCP}, r.in(HealthCheckNodePort, toPort)))
 	// Whatever listens on all of the node's addresses also listens on the virtual ones. NodePorts are exempt because the
 	// addresses they are on are never bound, and so never in this set.
-	return append(rules, r.refuse("not a service port", r.in(IPVSIPs, toAddress))...)
+	refusals := r.refuse("not a service port", r.in(IPVSIPs, toAddress))
+	for i := range refusals {
+		refusals[i].Spares = spared
+	}
+	return append(rules, refusals...)
 }
 
 // refuse answers what matches in the way that makes a client of the protocol give up at once (P27). SCTP has no good one

@@ -5,49 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel"
 	"kube-ipvs-proxy/internal/kernel/ipset"
 )
 
-// EnsureFoundation implements kernel.Kernel. The device does not depend on the rest, so that one is tried whatever becomes of
-// the other; rules are not touched unless all their sets are there.
+// EnsureFoundation implements kernel.Kernel: whatever becomes of one part, the others are tried.
 func (h *Host) EnsureFoundation(ctx context.Context, foundation kernel.Foundation) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("ensure the foundation: %w", err)
 	}
 	repaired, deviceErr := h.link.EnsureDevice(ctx)
 	h.bare = errors.Is(deviceErr, dataplane.ErrConflict) || errors.Is(deviceErr, dataplane.ErrUnavailable)
-	lines, standIns, err := h.ensureSets(ctx, foundation)
-	h.names = h.setNames(ctx, foundation.Sets, err)
+	lines, setsErr := h.ensureSets(ctx, foundation)
 	repaired = append(repaired, lines...)
-	if err == nil {
-		lines, err = h.rules.Ensure(ctx, foundation.Rulesets)
-		repaired = append(repaired, lines...)
-	}
-	if err == nil {
-		err = h.sweep(ctx, foundation.Sets, standIns)
-	}
-	if err = errors.Join(deviceErr, err); err != nil {
+	var missing []string
+	h.names, missing = h.divide(ctx, foundation.Sets, setsErr)
+	lines, rulesErr := h.ensureRules(ctx, foundation, missing)
+	repaired = append(repaired, lines...)
+	if err := errors.Join(deviceErr, setsErr, rulesErr); err != nil {
 		return repaired, fmt.Errorf("ensure the foundation: %w", err)
 	}
 	return repaired, nil
 }
 
-// setNames returns the names of the sets that a snapshot has to read: all, since without one it must not pass for complete,
-// except those of which it is known that they hold nothing of ours. In their place there is one of another type still, or
-// the kernel does not have their type.
-func (h *Host) setNames(ctx context.Context, sets []dataplane.Set, ensured error) []string {
-	names := make([]string, 0, len(sets))
-	conflicts, _ := conflictsIn(ensured)
-	for _, set := range sets {
-		inTheWay := slices.ContainsFunc(conflicts, func(c *ipset.ConflictError) bool { return c.Set == set.Name })
-		if !inTheWay && !(errors.Is(ensured, dataplane.ErrUnavailable) && h.lacks(ctx, set.Name)) {
-			names = append(names, set.Name)
+// ensureRules makes the rules exist, without those that need a missing set. What is left out is part of the error.
+func (h *Host) ensureRules(ctx context.Context, foundation kernel.Foundation, missing []string) ([]string, error) {
+	rulesets, left := make([]dataplane.Ruleset, len(foundation.Rulesets)), []string(nil)
+	for i, rules := range foundation.Rulesets {
+		var comments []string
+		rulesets[i], comments = rules.Without(func(set string) bool { return slices.Contains(missing, set) })
+		for _, comment := range comments {
+			if comment = strconv.Quote(comment); !slices.Contains(left, comment) {
+				left = append(left, comment)
+			}
 		}
 	}
-	return names
+	repaired, err := h.rules.Ensure(ctx, rulesets)
+	if err == nil {
+		err = h.sweep(ctx, foundation.Sets)
+	}
+	if len(left) > 0 {
+		err = errors.Join(err, fmt.Errorf("until there is a set %s of the right type, the packet filter lacks the rules %s",
+			strings.Join(missing, ", "), strings.Join(left, ", ")))
+	}
+	return repaired, err
+}
+
+// divide parts the sets, after an attempt to ensure them, in two. Missing are those of which it is certain that they hold
+// nothing of ours: one of another type is in their place still, or there is none. All others are there, or may be: rules
+// that use them are not to be taken away, and a snapshot without them must not pass for complete.
+func (h *Host) divide(ctx context.Context, sets []dataplane.Set, ensured error) (there, missing []string) {
+	conflicts, others := conflictsIn(ensured)
+	for _, set := range sets {
+		inTheWay := slices.ContainsFunc(conflicts, func(c *ipset.ConflictError) bool { return c.Set == set.Name })
+		if inTheWay || others != nil && h.lacks(ctx, set.Name) {
+			missing = append(missing, set.Name)
+		} else {
+			there = append(there, set.Name)
+		}
+	}
+	return there, missing
 }
 
 // lacks reports whether it is certain that there is no such set.
@@ -57,26 +78,25 @@ func (h *Host) lacks(ctx context.Context, set string) bool {
 }
 
 // ensureSets makes the sets exist. A set of another type in the way cannot be swapped, nor destroyed while rules use it:
-// the rules are first pointed to a stand-in, which the caller destroys once they are back (P22). The stand-in is of
+// the rules are first pointed to a stand-in, which is swept away once they are back (P22). The stand-in is of
 // the new type and empty: entries of one type mean nothing in another, and the reconciler fills the new set in its next
 // round.
-func (h *Host) ensureSets(ctx context.Context, foundation kernel.Foundation) (repaired, standIns []string, err error) {
+func (h *Host) ensureSets(ctx context.Context, foundation kernel.Foundation) (repaired []string, err error) {
 	repaired, err = h.ipset.Ensure(ctx, foundation.Sets)
 	conflicts, err := conflictsIn(err)
 	for _, conflict := range conflicts {
 		at := slices.IndexFunc(foundation.Sets, func(s dataplane.Set) bool { return s.Name == conflict.Set })
 		if at < 0 {
-			return repaired, standIns, errors.Join(err, conflict)
+			return repaired, errors.Join(err, conflict)
 		}
 		set := foundation.Sets[at]
-		standIns = append(standIns, standInFor(set.Name))
 		if failed := h.replace(ctx, set, foundation.Rulesets); failed != nil {
 			err = errors.Join(err, fmt.Errorf("%w: %w", conflict, failed))
 			continue
 		}
 		repaired = append(repaired, fmt.Sprintf("replaced set %s, which was %s, by %s", set.Name, conflict.Found, conflict.Wanted))
 	}
-	return repaired, standIns, err
+	return repaired, err
 }
 
 // conflictsIn separates the sets that are in the way from the other errors.
@@ -106,6 +126,7 @@ func conflictsIn(err error) (conflicts []*ipset.ConflictError, others error) {
 func (h *Host) replace(ctx context.Context, set dataplane.Set, rulesets []dataplane.Ruleset) error {
 	standIn := set
 	standIn.Name = standInFor(set.Name)
+	h.swept = false
 	if _, err := h.ipset.Ensure(ctx, []dataplane.Set{standIn}); err != nil {
 		return err
 	}
@@ -119,17 +140,14 @@ func (h *Host) replace(ctx context.Context, set dataplane.Set, rulesets []datapl
 // package ipset prepares replacements, since that one it destroys at every check.
 func standInFor(set string) string { return ipset.TemporaryName(set + " in rules") }
 
-// sweep destroys stand-ins that no rule uses any more: those of this call, and once those that an earlier process may
-// have left behind.
-func (h *Host) sweep(ctx context.Context, sets []dataplane.Set, standIns []string) error {
-	if !h.swept {
-		for _, set := range sets {
-			standIns = append(standIns, standInFor(set.Name))
-		}
+// sweep destroys the stand-ins, of this process or an earlier one. The rules being ensured, none uses them any more.
+func (h *Host) sweep(ctx context.Context, sets []dataplane.Set) error {
+	if h.swept {
+		return nil
 	}
-	for _, name := range standIns {
-		if err := h.ipset.Destroy(ctx, name); err != nil {
-			return fmt.Errorf("destroy the stand-in of a replaced set: %w", err)
+	for _, set := range sets {
+		if err := h.ipset.Destroy(ctx, standInFor(set.Name)); err != nil {
+			return fmt.Errorf("destroy the stand-in of set %s: %w", set.Name, err)
 		}
 	}
 	h.swept = true

@@ -34,7 +34,7 @@ type Host struct {
 	rules     rules
 	conntrack flows
 	names     []string // sets of the last foundation
-	swept     bool     // stand-ins that an earlier process left behind are gone
+	swept     bool     // there are no stand-ins, nor any that an earlier process left behind
 	bare      bool     // the device could not be had last time
 }
 
@@ -133,7 +133,8 @@ func (h *Host) Close() error {
 }
 
 // Snapshot implements kernel.Kernel. Before the foundation was first ensured it fails with dataplane.ErrNotExist. What
-// could not be had of it since, because something else is in the way, holds nothing: the rest is served without it.
+// could not be had of it since, because something else is in the way or the kernel cannot make it, holds nothing: the rest is
+// served without it.
 func (h *Host) Snapshot(ctx context.Context) (*kernel.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)

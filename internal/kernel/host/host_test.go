@@ -100,20 +100,77 @@ func TestFoundationOrder(t *testing.T) {
 	expectCalls(t, s, "pools", "addresses", "entries of A B")
 }
 
-// Without a set there are no rules; without a device there are both all the same. Neither error hides the other.
+// Neither set nor device keeps anything else from being ensured, and no error hides another.
 func TestFoundationFailures(t *testing.T) {
 	h, s := stubbed()
-	s.fail["ensure set A"], s.fail["ensure device"] = dataplane.ErrPermission, dataplane.ErrUnavailable
+	s.fail["ensure set A"], s.fail["ensure device"], s.fail["ensure rules"] = dataplane.ErrPermission, dataplane.ErrUnavailable, errTest
 	_, err := h.EnsureFoundation(t.Context(), foundation("A", "B"))
-	if !errors.Is(err, dataplane.ErrPermission) || !errors.Is(err, dataplane.ErrUnavailable) {
-		t.Errorf("error %v", err)
+	for _, want := range []error{dataplane.ErrPermission, dataplane.ErrUnavailable, errTest} {
+		if !errors.Is(err, want) {
+			t.Errorf("error %v lacks %v", err, want)
+		}
 	}
-	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B")
-	delete(s.fail, "ensure set A")
-	if _, err = h.EnsureFoundation(t.Context(), foundation("A")); !errors.Is(err, dataplane.ErrUnavailable) {
-		t.Errorf("error %v", err)
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "entries of A", "entries of B", "ensure rules")
+	clear(s.fail)
+	if _, err = h.EnsureFoundation(t.Context(), foundation("A")); err != nil {
+		t.Error(err)
 	}
+	// Only now it is known that no rule uses a stand-in any more.
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure rules", "destroy set "+standInFor("A"))
+}
+
+// usedBy adds a rule for each set of a foundation, one that spares the first, and one that needs none.
+func usedBy(f kernel.Foundation) kernel.Foundation {
+	chain := dataplane.Chain{Rules: []dataplane.Rule{{Comment: "none"}, {Comment: "spares", Spares: []string{f.Sets[0].Name}}}}
+	for i, set := range f.Sets {
+		rule := dataplane.Rule{Comment: "in " + set.Name, Matches: []dataplane.Match{dataplane.MatchSet{Set: set.Name}}}
+		if i == 1 {
+			rule = dataplane.Rule{Comment: "mark from " + set.Name, Action: dataplane.SetMarkFrom{Set: set.Name}}
+		}
+		chain.Rules = append(chain.Rules, rule)
+	}
+	f.Rulesets = []dataplane.Ruleset{{Chains: []dataplane.Chain{chain}}}
+	return f
+}
+
+// A set that cannot be had costs the rules that need it, and no others; when it comes, so do they. One of which nothing is
+// known costs none: it may be there, and its rules at work.
+func TestRulesWithoutASet(t *testing.T) {
+	all := []string{"none", "spares", "in A", "mark from B", "in C"}
+	for _, c := range []struct {
+		name string
+		fail map[string]error
+		want []string
+		told string
+	}{
+		{"no memory", map[string]error{"ensure set A": errTest, "entries of A": dataplane.ErrNotExist}, []string{"none", "mark from B", "in C"},
+			`until there is a set A of the right type, the packet filter lacks the rules "spares", "in A"`},
+		{"no type", map[string]error{"ensure set B": dataplane.ErrUnavailable, "entries of B": dataplane.ErrNotExist}, []string{"none", "spares", "in A", "in C"},
+			`lacks the rules "mark from B"`},
+		{"of another type", map[string]error{"ensure set C": conflict("C"), "retarget C to " + standInFor("C"): errTest},
+			[]string{"none", "spares", "in A", "mark from B"}, `lacks the rules "in C"`},
+		{"cannot grow", map[string]error{"ensure set A": errTest}, all, ""},
+		{"cannot be read", map[string]error{"ensure set A": errTest, "entries of A": errTest}, all, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, s := stubbed()
+			s.fail = c.fail
+			_, err := h.EnsureFoundation(t.Context(), usedBy(foundation("A", "B", "C")))
+			if err == nil || !strings.Contains(err.Error(), c.told) || c.told == "" && strings.Contains(err.Error(), "lacks") {
+				t.Errorf("error %v, want %q", err, c.told)
+			}
+			if diff := cmp.Diff(c.want, s.rules); diff != "" {
+				t.Errorf("rules (-want +got):\n%s", diff)
+			}
+			s.fail = nil
+			if _, err := h.EnsureFoundation(t.Context(), usedBy(foundation("A", "B", "C"))); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(all, s.rules); diff != "" {
+				t.Errorf("rules when it is there (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 // P22: rules are pointed to a stand-in while a set of another type is replaced.
@@ -130,7 +187,7 @@ func TestWrongSetIsReplaced(t *testing.T) {
 	}
 	standIn := standInFor("B")
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn,
-		"replace set B", "ensure rules", "destroy set "+standIn)
+		"replace set B", "ensure rules", "destroy set "+standInFor("A"), "destroy set "+standIn)
 	if len(standIn) > 31 || standIn == ipset.TemporaryName("B") {
 		t.Errorf("stand-in %q", standIn)
 	}
@@ -146,23 +203,24 @@ func TestWrongSetInForeignUse(t *testing.T) {
 	if found == nil || found.Set != "B" || !errors.Is(err, errTest) {
 		t.Errorf("error %v", err)
 	}
-	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn)
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn,
+		"entries of A", "ensure rules", "destroy set "+standInFor("A"), "destroy set "+standIn)
 	if _, err := h.Snapshot(t.Context()); err != nil {
 		t.Error(err)
 	}
 	expectCalls(t, s, "pools", "addresses", "entries of A") // B is there, but not ours
 }
 
-// A set whose type the kernel lacks holds nothing; one that cannot be read, for whatever other reason, is no empty one.
-func TestSnapshotWithoutSetType(t *testing.T) {
+// A set that could not be made holds nothing; one that cannot be read, for whatever other reason, is no empty one.
+func TestSnapshotWithoutASet(t *testing.T) {
 	h, s := stubbed()
 	h.swept = true
-	s.fail["ensure set A"] = dataplane.ErrUnavailable
+	s.fail["ensure set A"] = errTest
 	s.fail["entries of A"], s.fail["entries of B"] = dataplane.ErrNotExist, errTest
-	if _, err := h.EnsureFoundation(t.Context(), foundation("A", "B", "C")); !errors.Is(err, dataplane.ErrUnavailable) {
+	if _, err := h.EnsureFoundation(t.Context(), foundation("A", "B", "C")); !errors.Is(err, errTest) {
 		t.Error(err)
 	}
-	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set C", "entries of A", "entries of B", "entries of C")
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set C", "entries of A", "entries of B", "entries of C", "ensure rules")
 	if _, err := h.Snapshot(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -113,7 +113,8 @@ func TestDeviceOfAnotherKind(t *testing.T) {
 	}
 }
 
-// P22: a set of another type that a rule of somebody else uses stays, with its rule, and the error names the rule.
+// P22: a set of another type that a rule of somebody else uses stays, with its rule, and the error names the rule. Rules that
+// do not need the set are there nevertheless.
 func TestWrongSetInForeignUse(t *testing.T) {
 	h := opened(t)
 	for _, line := range []string{
@@ -126,17 +127,25 @@ func TestWrongSetInForeignUse(t *testing.T) {
 	}
 	set := dataplane.Set{Name: "KUBE-CLUSTER-IP", Type: dataplane.HashIPPort, Family: dataplane.IPv4,
 		HashSize: dataplane.DefaultHashSize, MaxElem: dataplane.DefaultMaxElem}
+	other := set
+	other.Name = "KUBE-EXTERNAL-IP"
+	in := func(set dataplane.Set) dataplane.Rule {
+		return dataplane.Rule{Comment: set.Name, Matches: []dataplane.Match{dataplane.MatchSet{Set: set.Name, Fields: "dst,dst"}}, Action: dataplane.Accept{}}
+	}
 	rules := dataplane.Ruleset{
 		Family: dataplane.IPv4,
-		Chains: []dataplane.Chain{{Table: dataplane.NAT, Name: "KUBE-SERVICES", Rules: []dataplane.Rule{{
-			Matches: []dataplane.Match{dataplane.MatchSet{Set: set.Name, Fields: "dst,dst"}}, Action: dataplane.Accept{},
-		}}}},
-		Jumps: []dataplane.Jump{{Table: dataplane.NAT, From: "PREROUTING", To: "KUBE-SERVICES"}},
+		Chains: []dataplane.Chain{{Table: dataplane.NAT, Name: "KUBE-SERVICES", Rules: []dataplane.Rule{in(set), in(other)}}},
+		Jumps:  []dataplane.Jump{{Table: dataplane.NAT, From: "PREROUTING", To: "KUBE-SERVICES"}},
 	}
-	wanted := kernel.Foundation{Sets: []dataplane.Set{set}, Rulesets: []dataplane.Ruleset{rules}}
+	wanted := kernel.Foundation{Sets: []dataplane.Set{set, other}, Rulesets: []dataplane.Ruleset{rules}}
 	_, err := h.EnsureFoundation(t.Context(), wanted)
 	if !errors.Is(err, dataplane.ErrConflict) || !strings.Contains(err.Error(), "--match-set KUBE-CLUSTER-IP dst") {
 		t.Errorf("foundation: %v", err)
+	}
+	const both = "-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -m comment --comment KUBE-CLUSTER-IP -j ACCEPT\n" + one
+	expectRules(t, one)
+	if repaired, _ := h.EnsureFoundation(t.Context(), wanted); len(repaired) > 0 {
+		t.Errorf("the same once more repairs %q", repaired)
 	}
 	// Once the operator has removed that rule, the next check heals the rest.
 	if err := command("iptables -t nat -F PREROUTING"); err != nil {
@@ -145,9 +154,10 @@ func TestWrongSetInForeignUse(t *testing.T) {
 	if repaired, err := h.EnsureFoundation(t.Context(), wanted); err != nil {
 		t.Errorf("after the rule was removed: %q, %v", repaired, err)
 	}
-	out, err := exec.Command("ipset", "list", "-n").Output()
-	if err != nil || string(out) != "KUBE-CLUSTER-IP\n" {
-		t.Errorf("sets %q, %v: want the one alone, without stand-ins", out, err)
+	expectRules(t, both)
+	out, err := exec.Command("sh", "-c", "ipset list -n | sort").Output()
+	if err != nil || string(out) != "KUBE-CLUSTER-IP\nKUBE-EXTERNAL-IP\n" {
+		t.Errorf("sets %q, %v: want the two alone, without stand-ins", out, err)
 	}
 	if removed, err := h.RemoveFoundation(t.Context(), wanted); err != nil {
 		t.Errorf("removed %q, %v", removed, err)
@@ -155,6 +165,18 @@ func TestWrongSetInForeignUse(t *testing.T) {
 	left, err := exec.Command("sh", "-c", "ipset list -n; iptables-save | grep KUBE; ip -o link show type dummy").Output()
 	if strings.TrimSpace(string(left)) != "" {
 		t.Errorf("left after removal: %s (%v)", left, err)
+	}
+}
+
+// one is the rule for the set that nothing is in the way of.
+const one = "-A KUBE-SERVICES -m set --match-set KUBE-EXTERNAL-IP dst,dst -m comment --comment KUBE-EXTERNAL-IP -j ACCEPT\n"
+
+// expectRules checks that the chain holds exactly these rules, and is jumped to.
+func expectRules(t *testing.T, want string) {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "iptables-save -t nat | grep -- '-[Aj] KUBE-SERVICES'").Output()
+	if want = "-A PREROUTING -j KUBE-SERVICES\n" + want; err != nil || string(out) != want {
+		t.Errorf("rules\n%s(%v), want\n%s", out, err, want)
 	}
 }
 

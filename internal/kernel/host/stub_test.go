@@ -16,6 +16,7 @@ import (
 type stub struct {
 	calls []string
 	fail  map[string]error // by call
+	rules []string         // comments of those last ensured
 }
 
 func (s *stub) call(format string, a ...any) error {
@@ -105,7 +106,13 @@ func (s stubSets) Close() error { return s.call("close ipset") }
 
 type stubRules struct{ *stub }
 
-func (s stubRules) Ensure(context.Context, []dataplane.Ruleset) ([]string, error) {
+func (s stubRules) Ensure(_ context.Context, rulesets []dataplane.Ruleset) ([]string, error) {
+	s.rules = nil
+	for _, ruleset := range rulesets {
+		for _, rule := range ruleset.Chains[0].Rules {
+			s.rules = append(s.rules, rule.Comment)
+		}
+	}
 	return []string{"rules"}, s.call("ensure rules")
 }
 func (s stubRules) Retarget(_ context.Context, _ []dataplane.Ruleset, from, to string) ([]string, error) {
