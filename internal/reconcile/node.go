@@ -4,15 +4,52 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/service"
 )
 
+// addressPatience is how long an address that vanished from the node still counts as one of its own. While an interface is
+// configured anew its addresses are gone for a moment; connections to NodePorts there survive that, but not that their
+// virtual servers are deleted and made again.
+const addressPatience = 10 * time.Second
+
+// addressStep is the reading of the node's addresses.
+type addressStep struct {
+	step
+	gone map[netip.Addr]time.Time // since when addresses that still count have been gone
+}
+
+// linger returns the addresses found and those of before that vanished a short while ago, sorted, and has another look taken
+// at the end of that time.
+func (a *addressStep) linger(found, before []netip.Addr, now time.Time) []netip.Addr {
+	gone, all := make(map[netip.Addr]time.Time), slices.Clone(found)
+	for _, addr := range before {
+		if slices.Contains(found, addr) {
+			continue
+		}
+		since, known := a.gone[addr]
+		if !known {
+			since = now
+		}
+		if end := since.Add(addressPatience); now.Before(end) {
+			gone[addr], all = since, append(all, addr)
+			if !a.waiting || end.Before(a.due) {
+				a.at(end)
+			}
+		}
+	}
+	a.gone = gone
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
 // readAddresses learns the node's own addresses. When the read fails, those known before go on to be used.
 func (r *Reconciler) readAddresses(ctx context.Context) {
 	found, err := r.kernel.NodeAddresses(ctx)
-	r.loop.status.addresses.done(r.options.Clock.Now(), err)
+	now := r.options.Clock.Now()
+	r.loop.status.addresses.done(now, err)
 	r.observer.StepDone(StepAddresses, err)
 	if err != nil {
 		return
@@ -23,8 +60,7 @@ func (r *Reconciler) readAddresses(ctx context.Context) {
 			addrs = append(addrs, addr.Addr)
 		}
 	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	addrs = slices.Compact(addrs)
+	addrs = r.loop.status.addresses.linger(addrs, r.loop.facts.Local, now)
 	if !r.loop.status.located || !slices.Equal(addrs, r.loop.facts.Local) {
 		r.loop.facts.Local = addrs
 		r.factsChanged()

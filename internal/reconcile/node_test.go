@@ -45,3 +45,29 @@ func TestP06NodeRegisteredAnewKeepsNodePorts(t *testing.T) {
 		f.expectReals(key, map[string]uint32{})
 	})
 }
+
+// P06, P33: an address that is gone for a moment, as while its interface is configured anew, costs NodePorts nothing; one
+// that stays away is given up.
+func TestP06AddressGoneForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, newFake(t), nil)
+		f.source.SetService(web("web", "10.96.0.1", 30007))
+		f.source.SetSlice(slice("web", "10.1.0.1"))
+		f.complete()
+		f.settle(time.Second)
+		f.kernel.ResetRecord()
+		addr := dataplane.NodeAddress{Addr: nodeAddress, Interface: "eth0"}
+		for range 5 {
+			must(t, f.kernel.DropNodeAddress(addr))
+			f.settle(4 * time.Second)
+			must(t, f.kernel.AddNodeAddress(addr))
+			f.settle(4 * time.Second)
+		}
+		if log := f.kernel.Log(); len(log) > 0 {
+			t.Errorf("an address that came back each time cost %v", log)
+		}
+		must(t, f.kernel.DropNodeAddress(addr))
+		f.settle(11 * time.Second)
+		f.expectReals(dataplane.KeyOf(dataplane.TCP, nodeAddress, 30007), nil)
+	})
+}

@@ -45,13 +45,14 @@ type loop struct {
 
 // status is what concerns the whole node: steps that are due, and what has been reached since the start.
 type status struct {
-	subscription, foundation, snapshot, addresses, drain step
+	subscription, foundation, snapshot, drain step
 
-	audit    time.Time // when the next one is due
-	adopted  bool      // a snapshot has been adopted
-	located  bool      // the node's addresses have been read
-	newFacts bool      // the node's own objects have to be translated
-	complete bool      // every source is, and all of it has been translated: deletions are allowed
+	addresses addressStep
+	audit     time.Time // when the next one is due
+	adopted   bool      // a snapshot has been adopted
+	located   bool      // the node's addresses have been read
+	newFacts  bool      // the node's own objects have to be translated
+	complete  bool      // every source is, and all of it has been translated: deletions are allowed
 }
 
 // New returns a Reconciler of the given kernel. The observer hears of everything.
@@ -96,7 +97,7 @@ func (r *Reconciler) changed() {
 // Run works until the context ends. Nothing is removed from the kernel when it does: the next process adopts it.
 func (r *Reconciler) Run(ctx context.Context) {
 	now, status := r.options.Clock.Now(), &r.loop.status
-	for _, step := range []*step{&status.subscription, &status.foundation, &status.snapshot, &status.addresses} {
+	for _, step := range []*step{&status.subscription, &status.foundation, &status.snapshot, &status.addresses.step} {
 		step.request(now)
 	}
 	for ctx.Err() == nil {
@@ -208,7 +209,7 @@ func (r *Reconciler) prepare(ctx context.Context) {
 func (r *Reconciler) untilNext() time.Duration {
 	s := &r.loop.status
 	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
-	steps := []*step{&s.subscription, &s.addresses, &s.drain}
+	steps := []*step{&s.subscription, &s.addresses.step, &s.drain}
 	if r.survey.running == "" { // else its end is what they wait for
 		steps = append(steps, &s.foundation, &s.snapshot)
 	}
