@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
-// batchSize is how many requests one send carries: enough to make the cost of the call small, and few enough that their
-// answers fit into the socket's receive buffer even where it could not be enlarged.
-const batchSize = 128
+// attempts is how often full sets are grown for one batch, because another writer may fill a set while it grows.
+const attempts = 3
 
 // apply is Driver.Apply.
 func (c *conn) apply(ctx context.Context, operations []dataplane.Operation) []error {
 	results := make([]error, len(operations))
 	c.run(ctx, operations, indices(len(operations)), results)
 	hopeless := map[string]bool{}
-	for range attempts { // another writer may fill a set while it grows
+	for range attempts {
 		if !c.growFull(ctx, operations, results, hopeless) {
 			break
 		}
@@ -38,10 +38,24 @@ func indices(n int) []int {
 
 // run carries out the operations at the given indices.
 func (c *conn) run(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
-	for len(todo) > 0 {
-		n := min(len(todo), batchSize)
-		c.runBatch(ctx, operations, todo[:n], results)
-		todo = todo[n:]
+	requests := make([]request, 0, len(todo))
+	for _, i := range todo {
+		r, err := c.prepare(ctx, operations[i])
+		results[i] = err
+		if err == nil && r.command != 0 {
+			r.index = i
+			requests = append(requests, r)
+		}
+	}
+	var e encoder
+	answers := c.batch.Batch(ctx, len(requests), func(b []byte, i int) []byte {
+		// Without NLM_F_EXCL an entry that exists is overwritten, and one that does not is no error when deleted.
+		e.message(b, requests[i].command, 0, c.version)
+		encodeEntry(&e, requests[i].entry)
+		return e.b
+	})
+	for i, r := range requests {
+		results[r.index] = c.judge(r, operations[r.index], answers[i])
 	}
 }
 
@@ -55,25 +69,6 @@ type request struct {
 	index   int // of the operation
 	command uint8
 	entry   dataplane.Entry
-	done    bool // it has its result
-}
-
-func (c *conn) runBatch(ctx context.Context, operations []dataplane.Operation, todo []int, results []error) {
-	requests := make([]request, 0, len(todo))
-	for _, i := range todo {
-		r, err := c.prepare(ctx, operations[i])
-		results[i] = err
-		if err == nil && r.command != 0 {
-			r.index = i
-			requests = append(requests, r)
-		}
-	}
-	err := c.try(ctx, func() error { return c.exchangeBatch(requests, results) })
-	for _, r := range requests {
-		if !r.done {
-			results[r.index] = forAction(err, actionOf(operations[r.index]))
-		}
-	}
 }
 
 // prepare checks an operation. Command 0 says that nothing has to be done.
@@ -118,77 +113,12 @@ func (c *conn) typeOf(ctx context.Context, name string) (dataplane.SetType, erro
 	return h.set.Type, err
 }
 
-// exchangeBatch sends the requests that are not done yet and waits for an answer to each.
-func (c *conn) exchangeBatch(requests []request, results []error) error {
-	var sent []*request
-	first := c.socket.seq + 1
-	c.encoder.b = c.encoder.b[:0]
-	for i := range requests {
-		r := &requests[i]
-		if r.done {
-			continue
-		}
-		// Without NLM_F_EXCL an entry that exists is overwritten, and one that does not is no error when deleted.
-		c.encoder.message(r.command, unix.NLM_F_REQUEST|unix.NLM_F_ACK, c.socket.nextSeq(), func(e *encoder) {
-			e.uint8(attrProtocol, c.version)
-			encodeEntry(e, r.entry)
-		})
-		sent = append(sent, r)
-	}
-	if len(sent) == 0 {
-		return nil
-	}
-	if err := c.socket.send(c.encoder.b); err != nil {
-		return err
-	}
-	return c.collect(sent, first, results)
-}
-
-// collect reads answers until every request has one. The first request has the sequence number first.
-func (c *conn) collect(sent []*request, first uint32, results []error) error {
-	for open := len(sent); open > 0; {
-		datagram, err := c.socket.receive()
-		if err != nil {
-			return err
-		}
-		err = eachReply(datagram, func(answer reply) error {
-			at := answer.seq - first
-			if answer.kind != unix.NLMSG_ERROR || at >= uint32(len(sent)) || sent[at].done {
-				return nil // belongs to a request that was given up
-			}
-			code, err := answer.code()
-			if err != nil {
-				return &lostError{err}
-			}
-			r := sent[at]
-			r.done = true
-			open--
-			results[r.index] = c.judge(*r, code)
-			if code == int(unix.EPERM) { // a missing capability is reported once for everything that was sent
-				return results[r.index]
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // judge turns the kernel's answer into the operation's result.
-func (c *conn) judge(r request, code int) error {
-	if r.command == cmdDelete && code == int(unix.ENOENT) {
-		code = 0
-	}
-	if code == 0 {
+func (c *conn) judge(r request, operation dataplane.Operation, answer error) error {
+	if answer == nil || r.command == cmdDelete && nlbatch.RefusedWith(answer) == unix.ENOENT {
 		return nil
 	}
-	verb := dataplane.Add
-	if r.command == cmdDelete {
-		verb = dataplane.Delete
-	}
-	err := refusal(code, !r.entry.Addr.IsValid(), actionOf(dataplane.Operation{Verb: verb, Object: r.entry}))
+	err := failure(answer, !r.entry.Addr.IsValid(), actionOf(operation))
 	if !errors.Is(err, dataplane.ErrSetFull) && !errors.Is(err, dataplane.ErrPermission) {
 		delete(c.types, r.entry.Set) // perhaps it is another set by now
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 type codecCase struct {
@@ -42,7 +43,7 @@ func codecCases() []codecCase {
 func inner(t testing.TB, b []byte, wanted uint16) []byte {
 	t.Helper()
 	var found []byte
-	if err := eachAttribute(b, func(kind uint16, value []byte) error {
+	if err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		if kind == wanted {
 			found = value
 		}
@@ -173,19 +174,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(e.b)
 	}
 	var e encoder
-	e.message(cmdList, unix.NLM_F_REQUEST, 1, func(e *encoder) {
-		encodeSet(e, dataplane.Set{Name: "S", Type: dataplane.HashIP, Family: dataplane.IPv6, HashSize: 1, MaxElem: 1}, 4)
-	})
+	encodeSet(&e, dataplane.Set{Name: "S", Type: dataplane.HashIP, Family: dataplane.IPv6, HashSize: 1, MaxElem: 1}, 4)
 	f.Add(e.b)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = eachReply(b, func(r reply) error {
-			_, _ = r.code()
-			attributes, err := r.attributes()
-			if err == nil {
-				_, _ = decodeListed(attributes)
-			}
-			return nil
-		})
+		_, _ = attributesOf(nlbatch.Message{Type: unix.NFNL_SUBSYS_IPSET << 8, Payload: b})
 		if part, err := decodeListed(b); err == nil {
 			_, _ = decodeEntries(part.entries, "S", nil)
 		}

@@ -4,25 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // conn is what a Driver holds under its lock.
 type conn struct {
-	socket  *socket // nil after it failed and could not be opened anew
-	cookie  uint64  // of the network namespace
+	batch   *nlbatch.Conn
 	version uint8
 	types   map[string]dataplane.SetType // of sets seen so far: entries are checked against it
 	warn    func(string)
-	encoder encoder
 }
 
 func (c *conn) negotiate() error {
 	const action = "agree on a protocol version"
-	attributes, err := c.call(context.Background(), cmdProtocol, unix.NLM_F_REQUEST, action, func(*encoder) {})
+	attributes, err := c.call(context.Background(), cmdProtocol, 0, action, func(*encoder) {})
 	if err != nil {
 		return openError(err)
 	}
@@ -55,134 +55,21 @@ func chooseVersion(newest, oldest uint8) (uint8, error) {
 	return version, nil
 }
 
-// close is Driver.Close.
-func (c *conn) close() error {
-	if c.socket == nil {
-		return nil
-	}
-	s := c.socket
-	c.socket = nil
-	if err := s.close(); err != nil {
-		return fmt.Errorf("ipset: close the socket: %w", err)
-	}
-	return nil
-}
-
-// connect opens the socket if there is none.
-func (c *conn) connect() error {
-	if c.socket != nil {
-		return nil
-	}
-	s, err := dial()
-	if err != nil {
-		return fmt.Errorf("ipset: %w", err)
-	}
-	if c.cookie != 0 && s.cookie != c.cookie {
-		return errors.Join(fmt.Errorf("ipset: %w: the socket was lost, and the thread is in another network namespace now",
-			dataplane.ErrUnavailable), s.close())
-	}
-	c.socket, c.cookie = s, s.cookie
-	return nil
-}
-
-// attempts is how often an idempotent request is sent when the socket fails.
-const attempts = 3
-
-// try runs an idempotent exchange with a working socket, and again with a new one when the socket fails.
-func (c *conn) try(ctx context.Context, exchange func() error) error {
-	var failed *lostError
-	for n := 1; ; n++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.connect(); err != nil {
-			return err
-		}
-		err := exchange()
-		if !errors.As(err, &failed) {
-			return err
-		}
-		if closed := c.close(); n == attempts {
-			return errors.Join(err, closed)
-		}
+// request encodes a message with the attributes that body writes.
+func (c *conn) request(command uint8, flags uint16, body func(*encoder)) func([]byte) []byte {
+	return func(b []byte) []byte {
+		var e encoder
+		e.message(b, command, flags, c.version)
+		body(&e)
+		return e.b
 	}
 }
 
-// call sends one request and returns the attributes of its answer, none for an acknowledgement.
+// call sends one idempotent request and returns the attributes of its answer, none for an acknowledgement.
 func (c *conn) call(ctx context.Context, command uint8, flags uint16, action string, body func(*encoder)) ([]byte, error) {
-	var attributes []byte
-	err := c.try(ctx, func() (err error) {
-		attributes, err = c.callOnce(command, flags, action, body)
-		return err
+	answers, err := nlbatch.Query(ctx, c.batch, c.request(command, flags, body), func(m nlbatch.Message) ([]byte, error) {
+		attributes, err := attributesOf(m)
+		return slices.Clone(attributes), err
 	})
-	return attributes, inAction(err, action)
-}
-
-// forAction says what was tried with an error that came for something else in the same batch, or for the whole of it.
-func forAction(err error, action string) error {
-	var refused *Error
-	if errors.As(err, &refused) {
-		own := *refused
-		own.Action = action
-		return &own
-	}
-	return inAction(err, action)
-}
-
-// inAction adds what was tried to an error that does not say so.
-func inAction(err error, action string) error {
-	var refused *Error
-	if err == nil || errors.As(err, &refused) {
-		return err
-	}
-	return fmt.Errorf("ipset: %s: %w", action, err)
-}
-
-func (c *conn) callOnce(command uint8, flags uint16, action string, body func(*encoder)) ([]byte, error) {
-	var out []byte
-	err := c.exchange(command, flags, action, body, func(r reply) (bool, error) {
-		if r.kind == unix.NLMSG_ERROR {
-			return true, nil
-		}
-		attributes, err := r.attributes()
-		out = append(out, attributes...)
-		return true, err
-	})
-	return out, err
-}
-
-// exchange sends one request and hands its answers to visit until that says it was the last. Refusals end it.
-func (c *conn) exchange(command uint8, flags uint16, action string, body func(*encoder), visit func(reply) (bool, error)) error {
-	seq := c.socket.nextSeq()
-	c.encoder.b = c.encoder.b[:0]
-	c.encoder.message(command, flags, seq, func(e *encoder) {
-		e.uint8(attrProtocol, c.version)
-		body(e)
-	})
-	if err := c.socket.send(c.encoder.b); err != nil {
-		return err
-	}
-	for done := false; !done; {
-		datagram, err := c.socket.receive()
-		if err != nil {
-			return err
-		}
-		err = eachReply(datagram, func(r reply) (err error) {
-			if r.seq != seq || done {
-				return nil // belongs to a request that was given up
-			}
-			if r.kind == unix.NLMSG_ERROR || r.kind == unix.NLMSG_DONE {
-				code, err := r.code()
-				if err != nil || code != 0 {
-					return errors.Join(err, refusal(code, false, action))
-				}
-			}
-			done, err = visit(r)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.Concat(answers...), failure(err, false, action)
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // header is what the kernel says about a set.
@@ -44,7 +45,7 @@ type listed struct {
 func decodeListed(b []byte) (listed, error) {
 	var out listed
 	var data []byte
-	err := eachAttribute(b, func(kind uint16, value []byte) error {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		switch kind {
 		case attrSetName:
 			out.header.set.Name = text(value)
@@ -63,7 +64,7 @@ func decodeListed(b []byte) (listed, error) {
 		return listed{}, err
 	}
 	if out.header.set.Name == "" {
-		return listed{}, fmt.Errorf("%w: set without a name", errMalformed)
+		return listed{}, fmt.Errorf("%w: set without a name", nlbatch.ErrMalformed)
 	}
 	out.header.set.Type = typeNamed(out.header.typeName)
 	out.header.set.Family = dataplane.IPv4
@@ -76,7 +77,7 @@ func decodeListed(b []byte) (listed, error) {
 // decodeParameters reads the inner attributes of a set.
 func decodeParameters(b []byte, h *header) error {
 	first, last := uint16(0), uint16(65535)
-	err := eachAttribute(b, func(kind uint16, value []byte) error {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		switch kind {
 		case attrHashSize:
 			return readUint32(value, &h.set.HashSize)
@@ -133,7 +134,7 @@ const ForeignMark = 0xffffffff
 
 // decodeEntries reads all entries in one message of a dump.
 func decodeEntries(b []byte, set string, into []dataplane.Entry) ([]dataplane.Entry, error) {
-	err := eachAttribute(b, func(kind uint16, value []byte) error {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		if kind != attrData {
 			return nil
 		}
@@ -154,7 +155,7 @@ func decodeEntry(b []byte) (dataplane.Entry, error) {
 	var peer netip.Addr
 	var bits uint8
 	var foreign bool
-	err := eachAttribute(b, func(kind uint16, value []byte) (err error) {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) (err error) {
 		switch kind {
 		case attrIP:
 			entry.Addr, err = decodeAddr(value)
@@ -193,7 +194,7 @@ func decodePeer(addr netip.Addr, bits uint8) (netip.Prefix, error) {
 	}
 	prefix := netip.PrefixFrom(addr, int(bits))
 	if !prefix.IsValid() {
-		return prefix, fmt.Errorf("%w: prefix length %d", errMalformed, bits)
+		return prefix, fmt.Errorf("%w: prefix length %d", nlbatch.ErrMalformed, bits)
 	}
 	return prefix, nil
 }
@@ -201,7 +202,7 @@ func decodePeer(addr netip.Addr, bits uint8) (netip.Prefix, error) {
 // decodeMark reads mark<<32 | mask.
 func decodeMark(value []byte) (uint32, error) {
 	if len(value) != 8 {
-		return 0, fmt.Errorf("%w: packet mark of %d bytes", errMalformed, len(value))
+		return 0, fmt.Errorf("%w: packet mark of %d bytes", nlbatch.ErrMalformed, len(value))
 	}
 	full := binary.BigEndian.Uint64(value)
 	mark := uint32(full >> 32)
@@ -213,16 +214,16 @@ func decodeMark(value []byte) (uint32, error) {
 
 func decodeAddr(b []byte) (netip.Addr, error) {
 	var addr netip.Addr
-	err := eachAttribute(b, func(kind uint16, value []byte) error {
+	err := nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		switch {
 		case kind == attrIPv4 && len(value) == 4, kind == attrIPv6 && len(value) == 16:
 			addr, _ = netip.AddrFromSlice(value)
 			return nil
 		}
-		return fmt.Errorf("%w: address of kind %d with %d bytes", errMalformed, kind, len(value))
+		return fmt.Errorf("%w: address of kind %d with %d bytes", nlbatch.ErrMalformed, kind, len(value))
 	})
 	if err == nil && !addr.IsValid() {
-		err = fmt.Errorf("%w: empty address", errMalformed)
+		err = fmt.Errorf("%w: empty address", nlbatch.ErrMalformed)
 	}
 	return addr, err
 }
@@ -230,7 +231,7 @@ func decodeAddr(b []byte) (netip.Addr, error) {
 // decodeRange reads two numbers, the newest and the oldest of something; the oldest is the newest when it is missing.
 func decodeRange(b []byte, newestKind, oldestKind uint16) (newest, oldest uint8, err error) {
 	var hasNewest, hasOldest bool
-	err = eachAttribute(b, func(kind uint16, value []byte) error {
+	err = nlbatch.EachAttribute(b, func(kind uint16, value []byte) error {
 		switch kind {
 		case newestKind:
 			hasNewest = true
@@ -242,7 +243,7 @@ func decodeRange(b []byte, newestKind, oldestKind uint16) (newest, oldest uint8,
 		return nil
 	})
 	if err == nil && !hasNewest {
-		err = fmt.Errorf("%w: no version", errMalformed)
+		err = fmt.Errorf("%w: no version", nlbatch.ErrMalformed)
 	}
 	if !hasOldest {
 		oldest = newest
@@ -254,7 +255,7 @@ func text(value []byte) string { return strings.TrimRight(string(value), "\x00")
 
 func readUint8(value []byte, into *uint8) error {
 	if len(value) != 1 {
-		return fmt.Errorf("%w: %d bytes where 1 belongs", errMalformed, len(value))
+		return fmt.Errorf("%w: %d bytes where 1 belongs", nlbatch.ErrMalformed, len(value))
 	}
 	*into = value[0]
 	return nil
@@ -262,7 +263,7 @@ func readUint8(value []byte, into *uint8) error {
 
 func readUint16(value []byte, into *uint16) error {
 	if len(value) != 2 {
-		return fmt.Errorf("%w: %d bytes where 2 belong", errMalformed, len(value))
+		return fmt.Errorf("%w: %d bytes where 2 belong", nlbatch.ErrMalformed, len(value))
 	}
 	*into = binary.BigEndian.Uint16(value)
 	return nil
@@ -270,7 +271,7 @@ func readUint16(value []byte, into *uint16) error {
 
 func readUint32(value []byte, into *uint32) error {
 	if len(value) != 4 {
-		return fmt.Errorf("%w: %d bytes where 4 belong", errMalformed, len(value))
+		return fmt.Errorf("%w: %d bytes where 4 belong", nlbatch.ErrMalformed, len(value))
 	}
 	*into = binary.BigEndian.Uint32(value)
 	return nil

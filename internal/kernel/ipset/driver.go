@@ -3,9 +3,13 @@ package ipset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // Driver talks to the ipset subsystem of one network namespace. Its methods may be called from several goroutines, one
@@ -27,7 +31,8 @@ func WithWarnings(warn func(message string)) Option {
 // Open opens a socket in the network namespace of the calling thread and agrees on a protocol version. It fails with
 // ErrUnavailable when the kernel has no ipset, and with ErrPermission without CAP_NET_ADMIN.
 func Open(options ...Option) (*Driver, error) {
-	d := &Driver{conn: conn{version: protocolMin, types: map[string]dataplane.SetType{}, warn: func(string) {}}}
+	d := &Driver{conn: conn{batch: nlbatch.New(nlbatch.Dialer(unix.NETLINK_NETFILTER)), version: protocolMin,
+		types: map[string]dataplane.SetType{}, warn: func(string) {}}}
 	for _, option := range options {
 		option(d)
 	}
@@ -37,11 +42,14 @@ func Open(options ...Option) (*Driver, error) {
 	return d, nil
 }
 
-// Close releases the socket. Sets stay as they are.
+// Close releases the socket. Sets stay as they are. Later calls of other methods fail.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.conn.close()
+	if err := d.conn.batch.Close(); err != nil {
+		return fmt.Errorf("ipset: %w", err)
+	}
+	return nil
 }
 
 // Ensure makes the sets exist with at least the wanted parameters, and returns a line for each set that it created or

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // encodeSet writes what cmdCreate needs beyond the protocol version. The set has passed checkSet.
@@ -76,9 +77,7 @@ func encodeAddr(e *encoder, kind uint16, addr netip.Addr) {
 	if addr.Is4() {
 		inner = attrIPv4
 	}
-	start := e.attribute(inner | unix.NLA_F_NET_BYTEORDER)
-	e.b = append(e.b, addr.AsSlice()...)
-	e.end(start)
+	e.b = nlbatch.Bytes(e.b, inner|unix.NLA_F_NET_BYTEORDER, addr.AsSlice())
 	e.end(outer)
 }
 

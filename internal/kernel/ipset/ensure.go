@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // ensure is Driver.Ensure.
@@ -103,7 +104,7 @@ func (c *conn) destroy(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	_, err := c.call(ctx, cmdDestroy, unix.NLM_F_REQUEST|unix.NLM_F_ACK, "destroy set "+name, func(e *encoder) {
+	_, err := c.call(ctx, cmdDestroy, 0, "destroy set "+name, func(e *encoder) {
 		e.text(attrSetName, name)
 	})
 	if errors.Is(err, dataplane.ErrNotExist) {
@@ -118,21 +119,20 @@ func (c *conn) destroy(ctx context.Context, name string) error {
 // swap exchanges the contents and parameters of two sets of one type and family; rules go on referring to the names. A
 // missing set is ErrNotExist, another type ErrConflict. It is not repeated when its answer is lost.
 func (c *conn) swap(ctx context.Context, a, b string) error {
-	if err := errors.Join(checkName(a), checkName(b), ctx.Err(), c.connect()); err != nil {
+	if err := errors.Join(checkName(a), checkName(b), ctx.Err(), c.batch.Connect()); err != nil {
 		return err
 	}
 	delete(c.types, a)
 	delete(c.types, b)
 	action := fmt.Sprintf("swap sets %s and %s", a, b)
-	_, err := c.callOnce(cmdSwap, unix.NLM_F_REQUEST|unix.NLM_F_ACK, action, func(e *encoder) {
+	err := c.batch.Exchange(c.request(cmdSwap, 0, func(e *encoder) {
 		e.text(attrSetName, a)
 		e.text(attrSetName2, b)
-	})
-	var failed *lostError
-	if errors.As(err, &failed) {
-		err = errors.Join(err, c.close())
+	}), func(nlbatch.Message) error { return nil })
+	if err != nil && nlbatch.RefusedWith(err) == 0 {
+		err = fmt.Errorf("%w: %w", dataplane.ErrUnknown, err)
 	}
-	return inAction(err, action)
+	return failure(err, false, action)
 }
 
 // create makes a set. Without NLM_F_EXCL a set of the same name and parameters is fine.
@@ -141,8 +141,7 @@ func (c *conn) create(ctx context.Context, set dataplane.Set, flags uint16) erro
 	if err != nil {
 		return err
 	}
-	flags |= unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_CREATE
-	_, err = c.call(ctx, cmdCreate, flags, set.String(), func(e *encoder) { encodeSet(e, set, revision) })
+	_, err = c.call(ctx, cmdCreate, flags|unix.NLM_F_CREATE, set.String(), func(e *encoder) { encodeSet(e, set, revision) })
 	if err == nil {
 		c.types[set.Name] = set.Type
 	}
@@ -153,7 +152,7 @@ func (c *conn) create(ctx context.Context, set dataplane.Set, flags uint16) erro
 func (c *conn) revision(ctx context.Context, set dataplane.Set) (uint8, error) {
 	facts, _ := factsOf(set.Type)
 	action := fmt.Sprintf("create %s: look up set type %s", set.Name, set.Type)
-	attributes, err := c.call(ctx, cmdType, unix.NLM_F_REQUEST, action, func(e *encoder) {
+	attributes, err := c.call(ctx, cmdType, 0, action, func(e *encoder) {
 		e.text(attrTypeName, set.Type.String())
 		e.uint8(attrFamily, familyNumber(set))
 	})

@@ -1,12 +1,14 @@
 package ipset
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // Codes of ipset's own, include/uapi/linux/netfilter/ipset/ip_set.h enum ipset_errno. Those from codeTypeSpecific on mean
@@ -69,12 +71,19 @@ func (e *Error) Unwrap() []error {
 	return wrapped
 }
 
-// refusal turns a code into an error; code 0 is success.
-func refusal(code int, bitmap bool, action string) error {
-	if code == 0 {
+// failure says what was tried with an error of package nlbatch: the kernel's refusal as an Error, others as they are.
+func failure(err error, bitmap bool, action string) error {
+	if err == nil {
 		return nil
 	}
-	return &Error{Action: action, Code: code, reason: explain(code, bitmap)}
+	if refused, ok := errors.AsType[*nlbatch.Refusal](err); ok {
+		why := explain(int(refused.Errno), bitmap)
+		if refused.Text != "" {
+			why.text += ": " + refused.Text
+		}
+		return &Error{Action: action, Code: int(refused.Errno), reason: why}
+	}
+	return fmt.Errorf("ipset: %s: %w", action, err)
 }
 
 func explain(code int, bitmap bool) reason {

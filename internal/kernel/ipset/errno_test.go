@@ -8,7 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
+
+// refused is what becomes of the kernel's refusal with a code; 0 is success.
+func refused(code int, bitmap bool, action string) error {
+	if code == 0 {
+		return failure(nil, bitmap, action)
+	}
+	return failure(&nlbatch.Refusal{Errno: unix.Errno(code)}, bitmap, action)
+}
 
 func TestCodesBecomeTypedErrors(t *testing.T) {
 	for _, c := range []struct {
@@ -42,33 +51,33 @@ func TestCodesBecomeTypedErrors(t *testing.T) {
 		{4400, false, dataplane.ErrInvalid},
 		{4400, true, dataplane.ErrInvalid},
 	} {
-		err := refusal(c.code, c.bitmap, "do a thing")
+		err := refused(c.code, c.bitmap, "do a thing")
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), "do a thing") {
 			t.Errorf("code %d: %v is not %v", c.code, err, c.want)
 		}
 	}
 	for _, code := range []int{codeMaxSets, codeExist} {
 		var typed *Error
-		if err := refusal(code, false, "create"); !errors.As(err, &typed) || typed.Code != code {
+		if err := refused(code, false, "create"); !errors.As(err, &typed) || typed.Code != code {
 			t.Errorf("code %d: %v", code, err)
 		}
 	}
-	if err := refusal(0, false, "add"); err != nil {
+	if err := refused(0, false, "add"); err != nil {
 		t.Errorf("success became %v", err)
 	}
-	if errors.Is(refusal(codeTypeSpecific, true, "add"), dataplane.ErrSetFull) {
+	if errors.Is(refused(codeTypeSpecific, true, "add"), dataplane.ErrSetFull) {
 		t.Error("a port out of range passes for a full set")
 	}
 }
 
 func TestMissingSubsystemComesWithARemedy(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EINVAL, unix.EPROTONOSUPPORT} {
-		err := openError(refusal(int(errno), false, "agree"))
+		err := openError(refused(int(errno), false, "agree"))
 		if !errors.Is(err, dataplane.ErrUnavailable) || !strings.Contains(err.Error(), "modprobe ip_set") {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}
-	if err := openError(refusal(int(unix.EPERM), false, "agree")); !errors.Is(err, dataplane.ErrPermission) {
+	if err := openError(refused(int(unix.EPERM), false, "agree")); !errors.Is(err, dataplane.ErrPermission) {
 		t.Errorf("a missing capability became %v", err)
 	}
 }
@@ -80,10 +89,10 @@ func TestErrorsNameTheObjectAndTheRemedy(t *testing.T) {
 	}{
 		{&ConflictError{Set: "S", Found: "hash:ip family inet", Wanted: "bitmap:port"},
 			"ipset: set S exists as hash:ip family inet where bitmap:port is wanted: remove the rules that refer to it, then destroy it"},
-		{refusal(codeTypeSpecific, false, "add S 10.0.0.1"), "ipset: add S 10.0.0.1: the set is full (code 4352)"},
-		{inAction(&lostError{unix.ENOBUFS}, "list set S"), "ipset: list set S: answers of the kernel were lost: no buffer space available"},
-		{inAction(&lostError{unix.EAGAIN}, "list set S"), "ipset: list set S: the kernel did not answer"},
-		{inAction(&lostError{unix.EBADF}, "list set S"), "ipset: list set S: netlink socket failed: bad file descriptor"},
+		{refused(codeTypeSpecific, false, "add S 10.0.0.1"), "ipset: add S 10.0.0.1: the set is full (code 4352)"},
+		{failure(nlbatch.ErrLost, false, "list set S"), "ipset: list set S: answers of the kernel were lost"},
+		{failure(&nlbatch.Refusal{Errno: unix.EINVAL, Text: "no such attribute"}, false, "list set S"),
+			"ipset: list set S: refused as invalid: invalid argument: no such attribute (code 22)"},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)

@@ -3,16 +3,18 @@ package ipset
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // ShrinkReceiveBuffer makes the kernel lose answers to a batch.
 func (d *Driver) ShrinkReceiveBuffer() error {
-	return unix.SetsockoptInt(d.conn.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+	return unix.SetsockoptInt(d.fd(), unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
 }
 
 // BreakSocket puts something that is no socket in the place of the driver's.
@@ -21,26 +23,32 @@ func (d *Driver) BreakSocket() error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Dup2(null, d.conn.socket.fd); err != nil {
+	if err := unix.Dup2(null, d.fd()); err != nil {
 		return err
 	}
 	return unix.Close(null)
 }
 
+func (d *Driver) fd() int {
+	wire, _ := d.conn.batch.Wire()
+	return wire.(*nlbatch.Socket).FD()
+}
+
 // Limits of the driver that tests work around.
-const (
-	MaxElements = maxElements
-	BatchSize   = batchSize
-)
+const MaxElements = maxElements
+
+// BatchSize is how many requests one send carries at most.
+func (d *Driver) BatchSize() int {
+	_, limits := d.conn.batch.Wire()
+	return limits.Messages
+}
 
 // BeginReading asks for a set's entries and leaves them unread, as a slow reader does, until the driver is closed.
 func (d *Driver) BeginReading(set string) error {
-	e := encoder{}
-	e.message(cmdList, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, d.conn.socket.nextSeq(), func(e *encoder) {
-		e.uint8(attrProtocol, d.conn.version)
-		e.text(attrSetName, set)
-	})
-	return d.conn.socket.send(e.b)
+	b := d.conn.request(cmdList, unix.NLM_F_DUMP, func(e *encoder) { e.text(attrSetName, set) })(nil)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	wire, _ := d.conn.batch.Wire()
+	return wire.Send(b)
 }
 
 // GrowBy is what Apply does with a full set.
