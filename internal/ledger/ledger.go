@@ -16,8 +16,8 @@ type Owner struct {
 	Created time.Time // decides conflicts: the older owner wins
 }
 
-// compare orders owners by precedence. The name breaks ties, so the order is total.
-func (o Owner) compare(p Owner) int {
+// Compare orders owners by precedence. The name breaks ties, so the order is total.
+func (o Owner) Compare(p Owner) int {
 	return cmp.Or(o.Created.Compare(p.Created), cmp.Compare(o.Name, p.Name))
 }
 

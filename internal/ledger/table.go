@@ -32,7 +32,7 @@ func (t *table[K, V]) winner(key K) (V, bool) {
 func (t *table[K, V]) put(key K, owner *Owner, value V) bool {
 	before, had := t.winner(key)
 	claims := slices.DeleteFunc(t.claims[key], func(c claim[V]) bool { return c.owner == owner })
-	at, _ := slices.BinarySearchFunc(claims, owner, func(c claim[V], o *Owner) int { return c.owner.compare(*o) })
+	at, _ := slices.BinarySearchFunc(claims, owner, func(c claim[V], o *Owner) int { return c.owner.Compare(*o) })
 	t.claims[key] = slices.Insert(claims, at, claim[V]{owner, value})
 	return !had || !t.equal(before, t.claims[key][0].value)
 }

@@ -15,6 +15,11 @@ func foreign(p dataplane.Pool) bool {
 	})
 }
 
+// Foreign reports whether a virtual server that a snapshot found is somebody else's; see Adopt.
+func (p *Planner) Foreign(found dataplane.Pool) bool {
+	return p.pools[found.Key] == nil && (foreign(found) || !p.options.Ours(found.Key))
+}
+
 // BeginSnapshot says that a snapshot of the kernel is being read from now on, which Adopt will be called with. What is
 // confirmed or observed in between is newer than the snapshot. A snapshot that fails is followed by another BeginSnapshot.
 func (p *Planner) BeginSnapshot() {
@@ -115,7 +120,7 @@ func (p *Planner) adoptPools(found []dataplane.Pool) map[dataplane.VirtualServer
 	pools := make(map[dataplane.VirtualServerKey]*pool, len(found))
 	for _, f := range found {
 		old := p.pools[f.Key]
-		if old == nil && (foreign(f) || !p.options.Ours(f.Key)) {
+		if p.Foreign(f) {
 			continue
 		}
 		pools[f.Key] = p.adoptPool(f)

@@ -204,6 +204,20 @@ func (b *inbox) service(source string, name service.Name) (service.Service, bool
 	return service.Service{}, false
 }
 
+// touch makes the Services of these owners dirty.
+func (b *inbox) touch(owners []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, owner := range owners {
+		source, name := ownedBy(owner)
+		for _, s := range b.sources {
+			if s.name == source {
+				s.dirty[name] = struct{}{}
+			}
+		}
+	}
+}
+
 // touchAll makes every Service dirty: the node's own facts changed.
 func (b *inbox) touchAll() {
 	b.mu.Lock()

@@ -3,9 +3,12 @@ package reconcile
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/ledger"
 	"kube-ipvs-proxy/internal/service"
 )
 
@@ -13,13 +16,27 @@ import (
 func nobody(uint32) bool { return false }
 
 // ask leases marks for TCP ports of an owner.
-func ask(m *marks, owner string, ports ...uint16) (got []uint32) {
-	markOf, done := m.lease(owner)
-	for _, port := range ports {
-		target := dataplane.KeyOf(dataplane.TCP, netip.MustParseAddr("203.0.113.1"), port)
-		got = append(got, markOf(service.Port{Protocol: dataplane.TCP, Port: port}, []dataplane.VirtualServerKey{target}))
+func ask(m *marks, owner string, numbers ...uint16) (got []uint32) {
+	var ports []service.Port
+	for _, number := range numbers {
+		ports = append(ports, service.Port{Protocol: dataplane.TCP, Port: number})
 	}
-	done()
+	return askPorts(m, ledger.Owner{Name: owner}, ports)
+}
+
+// askPorts leases marks for the ports of an owner, each of them once for either family; nil if these get different ones.
+func askPorts(m *marks, owner ledger.Owner, ports []service.Port) (got []uint32) {
+	markOf, done := m.lease(owner, ports)
+	defer done()
+	for _, port := range ports {
+		target := func(addr string) []dataplane.VirtualServerKey {
+			return []dataplane.VirtualServerKey{dataplane.KeyOf(port.Protocol, netip.MustParseAddr(addr), port.Port)}
+		}
+		got = append(got, markOf(port, target("203.0.113.1")))
+		if markOf(port, target("2001:db8::1")) != got[len(got)-1] {
+			return nil
+		}
+	}
 	return got
 }
 
@@ -62,15 +79,12 @@ func TestMarksRunOut(t *testing.T) {
 
 func TestMarksOfTheKernelAreTakenOver(t *testing.T) {
 	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 4}}, nobody)
-	ours, others := dataplane.MarkKeyOf(dataplane.IPv4, 3), dataplane.MarkKeyOf(dataplane.IPv6, 1|service.DefaultMark)
-	m.learn(dataplane.Objects{
-		Entries: []dataplane.Entry{
-			{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 80, Mark: 3},
-			{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 81, Mark: 4 | service.DefaultMark},
-			{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 82, Mark: 9}, // not allowed any more
-		},
-		Pools: []dataplane.Pool{{VirtualServer: dataplane.VirtualServer{Key: ours}}, {VirtualServer: dataplane.VirtualServer{Key: others}}},
-	}, dataplane.Keys{VirtualServers: map[dataplane.VirtualServerKey]struct{}{ours: {}}})
+	m.inherit([]dataplane.Entry{
+		{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 80, Mark: 3},
+		{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 81, Mark: 4 | service.DefaultMark},
+		{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 82, Mark: 9}, // not allowed any more
+	})
+	m.avoid([]dataplane.VirtualServerKey{dataplane.MarkKeyOf(dataplane.IPv6, 1|service.DefaultMark)})
 	if got := ask(m, "a", 81, 80, 82, 83); got[0] != 4 || got[1] != 3 || got[2] != 2 || got[3] != 0 {
 		t.Errorf("got %v, want 4 and 3 as before, 2, and none of the mark that others use", got)
 	}
@@ -80,13 +94,74 @@ func TestMarksOfTheKernelAreTakenOver(t *testing.T) {
 func TestMarksInTheKernelAreNotHandedOut(t *testing.T) {
 	inKernel := map[uint32]bool{1: true, 2 | service.DefaultMark: true, 4: true}
 	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 4}}, func(mark uint32) bool { return inKernel[mark] })
-	m.learn(dataplane.Objects{Entries: []dataplane.Entry{
-		{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 80, Mark: 4},
-	}}, dataplane.NewKeys())
+	m.inherit([]dataplane.Entry{{Set: "S", Addr: netip.MustParseAddr("203.0.113.1"), Protocol: dataplane.TCP, Port: 80, Mark: 4}})
 	if got := ask(m, "new", 8080, 8081); got[0] != 3 || got[1] != 0 {
 		t.Errorf("a new Service gets %v, want the one mark that nothing has", got)
 	}
 	if got := ask(m, "old", 80); got[0] != 4 {
 		t.Errorf("the Service that had the mark before a restart gets %v", got)
+	}
+}
+
+// Who found no mark gets the next, the oldest first, and nobody is asked in vain.
+func TestMarksFeedTheStarved(t *testing.T) {
+	inKernel := map[uint32]bool{}
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 2}}, func(mark uint32) bool { return inKernel[mark] })
+	born := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	port := []service.Port{{Protocol: dataplane.TCP, Port: 80}}
+	ask(m, "first", 80, 81)
+	for age, owner := range []string{"young", "old", "oldest"} {
+		if got := askPorts(m, ledger.Owner{Name: owner, Created: born.Add(-time.Duration(age) * time.Hour)}, port); got[0] != 0 {
+			t.Fatalf("%s gets %d, which is taken", owner, got)
+		}
+	}
+	expect := func(when string, want ...string) {
+		t.Helper()
+		if got := m.fed(); !slices.Equal(got, want) {
+			t.Errorf("%s, %v are fed, want %v", when, got, want)
+		}
+	}
+	expect("with no mark free")
+	given := ask(m, "first", 80)[0]
+	inKernel[3-given] = true
+	expect("while the kernel holds the mark that was given up")
+	clear(inKernel)
+	expect("with one mark free", "oldest")
+	ask(m, "first")
+	expect("with two marks free", "oldest", "old")
+	ask(m, "oldest") // does not need one any more
+	expect("with one less", "old", "young")
+	ask(m, "old", 80)
+	ask(m, "young", 80)
+	expect("with nobody starved")
+}
+
+// Somebody else's firewall mark is not handed out for as long as it is there; who holds it is told to look for another.
+func TestMarksOfOthersComeAndGo(t *testing.T) {
+	m := newMarks(service.Options{Marks: service.MarkRange{First: 1, Last: 2}}, nobody)
+	held := ask(m, "a", 80)[0]
+	free := 3 - held
+	foreign := func(marks ...uint32) []string {
+		var keys []dataplane.VirtualServerKey
+		for _, mark := range marks {
+			keys = append(keys, dataplane.MarkKeyOf(dataplane.IPv6, mark|service.DefaultMark))
+		}
+		return m.avoid(keys)
+	}
+	if got := foreign(free, 77); len(got) > 0 {
+		t.Errorf("%v are disturbed by a mark that nobody holds", got)
+	}
+	if got := ask(m, "b", 80); got[0] != 0 || len(m.fed()) > 0 {
+		t.Errorf("somebody else's mark %d is handed out: %v, %v", free, got, m.fed())
+	}
+	if got := foreign(held); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("%v are disturbed, want a", got)
+	}
+	if got := ask(m, "a", 80); got[0] != free {
+		t.Errorf("beside somebody else's mark %d, a gets %v", held, got)
+	}
+	foreign()
+	if got := m.fed(); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("when the others are gone, %v are fed, want b", got)
 	}
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -44,7 +45,9 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	round.HealthChecks = r.checks.take()
 	round.Duration = r.options.Clock.Since(l.started)
 	r.observer.RoundDone(round)
-	return d.more
+	fed := r.marks.fed()
+	r.inbox.touch(fed)
+	return d.more || len(fed) > 0
 }
 
 // nodeChanged takes over what the Node objects, its own and the others, say and reports whether Services mean something else now.
@@ -78,12 +81,12 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 		l.ledger.Replace(ledger.Owner{Name: "node"}, translate.Node(l.facts, r.options.Service), keys)
 		l.status.newFacts = false
 	}
+	slices.SortFunc(d.services, older) // of two that want the last mark, say, the older one has it
 	for _, dirty := range d.services {
-		owner := ledger.Owner{Name: ownerName(dirty.source, dirty.name)}
+		owner := ledger.Owner{Name: ownerName(dirty.source, dirty.name), Created: dirty.view.Created}
 		var objects dataplane.Objects
-		markOf, done := r.marks.lease(owner.Name)
+		markOf, done := r.marks.lease(owner, dirty.view.Ports)
 		if dirty.exists {
-			owner.Created = dirty.view.Service.Created
 			var problems []service.Problem
 			objects, problems = translate.Service(dirty.view, l.facts, r.options.Service, markOf)
 			r.observer.Problems(translated(dirty), inObject(dirty.view.UID, problems))
@@ -96,6 +99,14 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 	}
 	r.reportConflicts()
 	return keys
+}
+
+// older orders Services by precedence. Those that are gone come first: they make room.
+func older(a, b dirtyView) int {
+	if order := a.view.Created.Compare(b.view.Created); order != 0 {
+		return order
+	}
+	return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.name.Namespace, b.name.Namespace), cmp.Compare(a.name.Name, b.name.Name))
 }
 
 // inObject marks problems as those of an API object.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel"
 	"kube-ipvs-proxy/internal/translate"
 )
@@ -125,8 +126,15 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context) {
 func (r *Reconciler) adopt(snapshot *kernel.Snapshot) int {
 	drifted := r.loop.planner.Adopt(snapshot.Objects)
 	if !r.loop.status.adopted {
-		r.marks.learn(snapshot.Objects, r.loop.planner.Keys())
+		r.marks.inherit(snapshot.Objects.Entries)
 	}
+	var foreign []dataplane.VirtualServerKey
+	for _, pool := range snapshot.Objects.Pools {
+		if pool.Key.Mark != 0 && r.loop.planner.Foreign(pool) {
+			foreign = append(foreign, pool.Key)
+		}
+	}
+	r.inbox.touch(r.marks.avoid(foreign))
 	r.loop.pending.Merge(drifted)
 	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
 	r.loop.pending.Merge(r.loop.planner.Keys())
