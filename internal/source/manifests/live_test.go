@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,30 @@ func TestFilesComeChangeAndGo(t *testing.T) {
 	sink.eventually(t, "other gone", func() bool { return sink.get("service default/other") == "" })
 	must(t, os.Remove(path))
 	sink.eventually(t, "web gone", func() bool { return sink.get(webName) == "" })
+}
+
+// A Service that gets another name is served all the time, though the sink may act on each word it is told.
+func TestRenamedServiceHasEndpointsAllTheTime(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "web.yaml")
+	const endpoints = "---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.1.0.1}], ports: [{port: 80}]}]\n"
+	write(t, path, web+endpoints)
+	sink, _ := follow(t, dir)
+	sink.awaitWeb(t, "10.96.0.1")
+	write(t, path, strings.ReplaceAll(web+endpoints, "{name: web}", "{name: shop}"))
+	sink.eventually(t, "renamed", func() bool { return sink.get("slice default/web:0:ipv4") == "" })
+	sink.mutex.Lock()
+	defer sink.mutex.Unlock()
+	var order []string
+	for _, line := range sink.lines[slices.Index(sink.lines, "set "+webName)+1:] {
+		if strings.HasPrefix(line, "set s") || strings.HasPrefix(line, "delete s") {
+			order = append(order, line)
+		}
+	}
+	want := []string{"set slice default/shop:0:ipv4", "set service default/shop", "delete service default/web", "delete slice default/web:0:ipv4"}
+	if !slices.Equal(order, want) {
+		t.Errorf("delivered as %q, want %q", order, want)
+	}
 }
 
 // What is bad is said; what was good before stays.

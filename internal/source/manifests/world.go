@@ -168,11 +168,16 @@ func unassigned(in *corev1.Service) []service.Problem {
 	return out
 }
 
-// deliver tells the sink what differs between two worlds.
+// deliver tells the sink what differs between two worlds: what came before what went, endpoints before their Service, and
+// what went the other way round. The sink may act on each word of it; a Service that got another name, say, is to be served
+// all the time.
 func deliver(sink service.Sink, old, new world) {
-	deliverChanges(old.nodes, new.nodes, strings.Compare, func(a, b service.Node) bool { return reflect.DeepEqual(a, b) }, sink.SetNode, sink.DeleteNode)
-	deliverChanges(old.services, new.services, compareNames, service.Service.Equal, sink.SetService, sink.DeleteService)
-	deliverChanges(old.slices, new.slices, compareNames, service.Slice.Equal, sink.SetSlice, sink.DeleteSlice)
+	deliverNew(old.nodes, new.nodes, strings.Compare, func(a, b service.Node) bool { return reflect.DeepEqual(a, b) }, sink.SetNode)
+	deliverNew(old.slices, new.slices, compareNames, service.Slice.Equal, sink.SetSlice)
+	deliverNew(old.services, new.services, compareNames, service.Service.Equal, sink.SetService)
+	deliverGone(old.services, new.services, compareNames, sink.DeleteService)
+	deliverGone(old.slices, new.slices, compareNames, sink.DeleteSlice)
+	deliverGone(old.nodes, new.nodes, strings.Compare, sink.DeleteNode)
 	for _, object := range slices.Sorted(maps.Keys(new.problems)) {
 		if !slices.Equal(old.problems[object], new.problems[object]) {
 			sink.Report(object, new.problems[object])
@@ -185,12 +190,15 @@ func deliver(sink service.Sink, old, new world) {
 	}
 }
 
-func deliverChanges[K comparable, V any](old, new map[K]V, compare func(K, K) int, equal func(V, V) bool, set func(V), remove func(K)) {
+func deliverNew[K comparable, V any](old, new map[K]V, compare func(K, K) int, equal func(V, V) bool, set func(V)) {
 	for _, key := range slices.SortedFunc(maps.Keys(new), compare) {
 		if before, was := old[key]; !was || !equal(before, new[key]) {
 			set(new[key])
 		}
 	}
+}
+
+func deliverGone[K comparable, V any](old, new map[K]V, compare func(K, K) int, remove func(K)) {
 	for _, key := range slices.SortedFunc(maps.Keys(old), compare) {
 		if _, still := new[key]; !still {
 			remove(key)
