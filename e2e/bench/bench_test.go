@@ -58,12 +58,12 @@ func TestTableShowsMediansAndRatios(t *testing.T) {
 	text := table(options{size: size{5, 10}, phases: phases{Traced: 2}}, contestants(), measured)
 	for _, want := range []string{
 		"## 5 Services × 10 endpoints\n",
-		"| | kube-ipvs-proxy | kube-proxy-ipvs | kube-proxy-nftables |\n",
-		"| cold start: process start → last object in the kernel | 2s | 1m40s (50) | – |\n",
-		"| one endpoint change, API write → kernel: median | 40ms | – | – |\n",
-		"| nothing to do: CPU per minute | – | 2s | – |\n",
-		"| nothing to do: wake-ups per minute | – | 30 | – |\n",
-		"Medians of rounds: kube-ipvs-proxy 3, kube-proxy-ipvs 1, kube-proxy-nftables 0.",
+		"| | kube-ipvs-proxy | kube-proxy-ipvs | kube-proxy-nftables | floor |\n",
+		"| cold start: process start → last object in the kernel | 2s | 1m40s (50) | – | – |\n",
+		"| one endpoint change, API write → kernel: median | 40ms | – | – | – |\n",
+		"| nothing to do: CPU per minute | – | 2s | – | – |\n",
+		"| nothing to do: wake-ups per minute | – | 30 | – | – |\n",
+		"Medians of rounds: kube-ipvs-proxy 3, kube-proxy-ipvs 1, kube-proxy-nftables 0, floor 0.",
 		" 3 operations in the restart.",
 		" In 2 changes by an endpoint added: 0 processes, 1 dumps, 40 system calls,",
 	} {

@@ -20,7 +20,10 @@ type contestant struct {
 	watch func(targets []target) (view, error)
 }
 
-const self = "kube-ipvs-proxy"
+const (
+	self  = "kube-ipvs-proxy"
+	floor = "floor" // no proxy, but what the kernel itself needs
+)
 
 // contestants returns all of them, this project's first.
 func contestants() []contestant {
@@ -28,6 +31,7 @@ func contestants() []contestant {
 		{self, "kube-ipvs-proxy", daemonArguments, "every source is complete", watchIPVS},
 		{"kube-proxy-ipvs", "kube-proxy", kubeProxyArguments("ipvs"), "syncProxyRules complete", watchIPVS},
 		{"kube-proxy-nftables", "kube-proxy", kubeProxyArguments("nftables"), "SyncProxyRules complete", watchNFTables},
+		{name: floor},
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -42,7 +41,8 @@ type memory struct{ AfterStart, Most int }
 type start struct {
 	Took       time.Duration // from the process's start until everything is in the kernel
 	CPU        time.Duration
-	Operations int // in the round that completed, as the daemon says
+	Rounds     time.Duration // of the daemon, as it says: translating, planning and writing
+	Operations int           // in the round that completed, as the daemon says
 }
 
 // guest is one round of one contestant, inside the lab.
@@ -65,7 +65,7 @@ func runGuest(ctx context.Context, o options, client kubernetes.Interface) error
 	if err != nil {
 		return fmt.Errorf("read the Services: %w", err)
 	}
-	in, err := install(filepath.Join(o.Programs, all[0].program))
+	in, err := install(programsOf(o, all[0])...)
 	defer in.remove()
 	if err != nil {
 		return fmt.Errorf("copy the programs into memory: %w", err)
@@ -73,7 +73,11 @@ func runGuest(ctx context.Context, o options, client kubernetes.Interface) error
 	o.Programs = in.dir
 	g := &guest{options: o, contestant: all[0], environment: in.environment(), client: client, targets: targets}
 	m := measurement{Contestant: g.contestant.name}
-	for _, phase := range []func(context.Context, *measurement) error{g.measureCold, g.measureWarm} {
+	phases := []func(context.Context, *measurement) error{g.measureCold, g.measureWarm}
+	if g.contestant.name == floor {
+		phases = []func(context.Context, *measurement) error{g.measureFloor}
+	}
+	for _, phase := range phases {
 		if err := phase(ctx, &m); err != nil {
 			return fmt.Errorf("%s: %w", g.contestant.name, err)
 		}
@@ -103,6 +107,7 @@ func (g *guest) measureCold(ctx context.Context, m *measurement) error {
 		return err
 	}
 	time.Sleep(settled)
+	m.Cold.Rounds = p.rounds()
 	if m.Memory.AfterStart, err = p.memory("VmRSS:"); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type process struct {
 	command   *exec.Cmd
 	started   time.Time
 	lines     chan line
+	rounded   atomic.Int64 // nanoseconds that its rounds have taken so far
 }
 
 // line is what is of interest in a line of the log: JSON, or plain text.
@@ -31,6 +33,7 @@ type line struct {
 	at         time.Time // of its arrival
 	Message    string    `json:"msg"`
 	Operations int       `json:"operations"`
+	Took       float64   `json:"took"` // seconds
 }
 
 // start starts the contestant's program, with more flags.
@@ -65,12 +68,18 @@ func (p *process) read(output io.Reader) {
 		if os.Getenv("BENCH_VERBOSE") != "" {
 			fmt.Fprintf(os.Stderr, "%6d ms  %s\n", l.at.Sub(p.started).Milliseconds(), scanner.Bytes())
 		}
+		if l.Message == "round done" {
+			p.rounded.Add(int64(l.Took * float64(time.Second)))
+		}
 		select {
 		case p.lines <- l:
 		default: // nobody waits for lines any more
 		}
 	}
 }
+
+// rounds is how long the daemon's rounds have taken so far, as it says.
+func (p *process) rounds() time.Duration { return time.Duration(p.rounded.Load()) }
 
 // complete waits until the program says that it has done everything.
 func (p *process) complete(ctx context.Context) (line, error) {

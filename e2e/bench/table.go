@@ -19,6 +19,7 @@ type row struct {
 func rows() []row {
 	return []row{
 		{"cold start: process start → last object in the kernel", seconds(func(m measurement) time.Duration { return m.Cold.Took }), duration},
+		{"its kernel part: rounds of the daemon, sends of the floor", seconds(func(m measurement) time.Duration { return m.Cold.Rounds }), duration},
 		{"CPU of the cold start", seconds(func(m measurement) time.Duration { return m.Cold.CPU }), duration},
 		{"restart on a correct kernel: process start → nothing to do", seconds(func(m measurement) time.Duration { return m.Warm.Took }), duration},
 		{"one endpoint change, API write → kernel: median", ofLags(single, 0.5), duration},

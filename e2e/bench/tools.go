@@ -104,3 +104,11 @@ func copyFile(from, to string) error {
 	}
 	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, content, 0o755))
 }
+
+// programsOf returns the paths of what a contestant needs installed.
+func programsOf(o options, c contestant) []string {
+	if c.program == "" {
+		return nil
+	}
+	return []string{filepath.Join(o.Programs, c.program)}
+}
