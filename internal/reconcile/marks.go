@@ -127,10 +127,13 @@ func (m *marks) lease(owner ledger.Owner, ports []service.Port) (markOf translat
 func idOf(port service.Port) portID { return portID{port.Protocol, port.Port} }
 
 // keep says which of the marks held so far each port goes on with: that of the port which it was. Connections by way of
-// what has stayed of it live on. A port is known by its number; each of the old ones can be one of the new.
+// what has stayed of it live on. A port is known by its name, else by its NodePort, else by its number; each of the old
+// ones can be one of the new.
 func keep(held []holding, ports []service.Port) map[portID]uint32 {
 	kept, left := make(map[portID]uint32), slices.Clone(held)
 	for _, same := range []func(a, b service.Port) bool{
+		func(a, b service.Port) bool { return a.Name == b.Name && a.Name != "" },
+		func(a, b service.Port) bool { return a.NodePort == b.NodePort && a.NodePort != 0 },
 		func(a, b service.Port) bool { return a.Port == b.Port },
 	} {
 		for _, port := range ports {

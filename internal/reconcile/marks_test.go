@@ -165,3 +165,39 @@ func TestMarksOfOthersComeAndGo(t *testing.T) {
 		t.Errorf("when the others are gone, %v are fed, want b", got)
 	}
 }
+
+// A port that changes in some respect is the same port by what stays of it.
+func TestMarksFollowThePort(t *testing.T) {
+	port := func(name string, number, nodePort uint16) service.Port {
+		return service.Port{Name: name, Protocol: dataplane.TCP, Port: number, NodePort: nodePort}
+	}
+	udp := port("", 80, 0)
+	udp.Protocol = dataplane.UDP
+	before := []service.Port{port("http", 80, 30080), port("api", 81, 30081), port("", 82, 0)}
+	for _, c := range []struct {
+		name  string
+		after []service.Port
+		want  []int // which of the ports it was, -1 for none of them
+	}{
+		{"in another order", []service.Port{before[2], before[1], before[0]}, []int{2, 1, 0}},
+		{"another number", []service.Port{port("http", 8080, 30080)}, []int{0}},
+		{"another number, its own being taken", []service.Port{port("new", 80, 0), port("http", 8080, 30080)}, []int{-1, 0}},
+		{"another number and name", []service.Port{port("new", 80, 0), port("www", 8080, 30080)}, []int{-1, 0}},
+		{"another NodePort", []service.Port{port("http", 80, 30090)}, []int{0}},
+		{"another name", []service.Port{port("www", 80, 30090)}, []int{0}},
+		{"exchanged", []service.Port{port("http", 81, 30081), port("api", 80, 30080)}, []int{0, 1}},
+		{"another protocol", []service.Port{udp}, []int{-1}},
+		{"one name twice", []service.Port{port("http", 90, 0), port("http", 91, 0)}, []int{0, -1}},
+	} {
+		m := newMarks(service.Options{}, nobody)
+		had, got := askPorts(m, ledger.Owner{Name: "a"}, before), askPorts(m, ledger.Owner{Name: "a"}, c.after)
+		for i, mark := range got {
+			if was := slices.Index(had, mark); was != c.want[i] {
+				t.Errorf("%s: port %d was the one with index %d, want %d", c.name, c.after[i].Port, was, c.want[i])
+			}
+		}
+		if len(m.taken) != len(c.after) {
+			t.Errorf("%s: %d marks are taken for %d ports", c.name, len(m.taken), len(c.after))
+		}
+	}
+}

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,28 @@ func TestForeignMarkIsNoticedByTheAudit(t *testing.T) {
 		must(t, f.kernel.ByHand(dataplane.Operation{Verb: dataplane.Delete, Object: theirs}))
 		f.settle(time.Minute)
 		f.expectReals(markKey, map[string]uint32{"10.1.0.1": 1})
+	})
+}
+
+// A port with another number keeps its mark, so that connections by way of its NodePort go on.
+func TestRenumberedPortKeepsItsMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := start(t, newFake(t), nil)
+		f.complete()
+		svc := f.local(1, 0)
+		f.settle(0)
+		rounds := len(f.rounds())
+		svc.Ports = []service.Port{svc.Ports[0]}
+		svc.Ports[0].Port = 81
+		f.source.SetService(svc)
+		f.settle(0)
+		for _, round := range f.rounds()[rounds:] {
+			for _, op := range round.Operations {
+				if strings.Contains(op.String(), " -f ") {
+					t.Errorf("a virtual server of the mark is touched: %s", op)
+				}
+			}
+		}
 	})
 }
 
