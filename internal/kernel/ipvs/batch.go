@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 const (
@@ -63,7 +65,7 @@ func settle(op dataplane.Operation, command uint8, answer error) (next uint8, ag
 	if create == newDest {
 		absent = unix.ENOENT // the real server is not there
 	}
-	errno := refusedWith(answer)
+	errno := nlbatch.RefusedWith(answer)
 	switch {
 	case command == remove && (errno == unix.ESRCH || errno == unix.ENOENT || errors.Is(answer, dataplane.ErrUnavailable)):
 		return 0, false, nil // where there is no IPVS, there is no object either
@@ -178,95 +180,37 @@ func (c *conn) applySegment(ctx context.Context, ops []dataplane.Operation, resu
 // submit sends the requests and returns the kernel's answer to each. If the module was loaded anew since the family was
 // resolved, all of them were refused with ENOENT, and are sent once more.
 func (c *conn) submit(ctx context.Context, requests []request) []error {
-	answers := c.send(ctx, requests)
-	stale := false
-	for _, answer := range answers {
-		stale = stale || refusedWith(answer) == unix.ENOENT
+	if err := c.ready(ctx); err != nil {
+		return fill(make([]error, len(requests)), err, func(error) bool { return true })
 	}
-	if !stale {
+	answers := c.send(ctx, requests)
+	stale := func(answer error) bool { return nlbatch.RefusedWith(answer) == unix.ENOENT }
+	if !slices.ContainsFunc(answers, stale) {
 		return answers
 	}
-	changed, err := c.resolve()
+	changed, err := c.resolve(ctx)
 	switch {
 	case err != nil:
-		for i, answer := range answers {
-			if refusedWith(answer) == unix.ENOENT {
-				answers[i] = err
-			}
-		}
+		return fill(answers, err, stale)
 	case changed:
 		return c.send(ctx, requests)
 	}
 	return answers
 }
 
-// send packs the requests into as few sends as possible.
 func (c *conn) send(ctx context.Context, requests []request) []error {
-	answers := make([]error, len(requests))
-	failures, most := 0, len(requests) // pack knows the limits of the socket
-	for start := 0; start < len(requests); {
-		err := ctx.Err()
-		if err == nil {
-			err = c.ready()
-		}
-		if err != nil {
-			fill(answers[start:], err)
-			break
-		}
-		end := start + c.pack(requests[start:], most)
-		err = c.collect(answers[start:end])
-		switch {
-		case err == nil:
-			start, failures, most = end, 0, (end-start)*shrinkBy
-		case failures < tries && !errors.Is(err, errMalformed):
-			// What was carried out is unknown, and doing it again is safe.
-			failures, most = failures+1, max(1, (end-start)/shrinkBy)
-		default:
-			fill(answers[start:end], err)
-			start, failures = end, 0
+	return c.batch.Batch(ctx, len(requests), func(b []byte, i int) []byte {
+		r := requests[i]
+		return appendBody(begin(b, c.family, r.command, 0), r.object, r.full())
+	})
+}
+
+// fill puts an error in the place of those that are to be replaced.
+func fill(answers []error, err error, replace func(error) bool) []error {
+	for i, answer := range answers {
+		if replace(answer) {
+			answers[i] = err
 		}
 	}
 	return answers
-}
-
-func fill(answers []error, err error) {
-	for i := range answers {
-		answers[i] = err
-	}
-}
-
-// pack encodes as many requests as one send takes, at most the given number, and returns how many. The last asks for an
-// acknowledgement: the kernel answers in order, so that one says that all have been worked off.
-func (c *conn) pack(requests []request, most int) int {
-	most = min(most, len(requests), c.limits.messages)
-	c.out = c.out[:0]
-	last, count := 0, 0
-	for count < most && (count == 0 || len(c.out)+messageRoom <= c.limits.bytes) {
-		r := requests[count]
-		last = len(c.out)
-		c.out = beginMessage(c.out, header{c.family, unix.NLM_F_REQUEST, c.seq + 1 + uint32(count)}, r.command)
-		c.out = endMessage(appendBody(c.out, r.object, r.full()), last)
-		count++
-	}
-	setFlags(c.out[last:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	return count
-}
-
-// collect sends what pack has encoded and reads an answer for each message; no answer but to the last means success.
-func (c *conn) collect(answers []error) error {
-	fill(answers, nil)
-	first := c.seq + 1
-	c.seq += uint32(len(answers))
-	return c.roundTrip(func(h header, payload []byte) (bool, error) {
-		i := h.seq - first
-		if h.kind != unix.NLMSG_ERROR || i >= uint32(len(answers)) {
-			return false, nil
-		}
-		answer := statusOf(h.kind, payload)
-		if errors.Is(answer, errMalformed) {
-			return false, answer
-		}
-		answers[i] = answer
-		return i == uint32(len(answers)-1), nil
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 func op(verb dataplane.Verb, object dataplane.Object) dataplane.Operation {
@@ -178,11 +180,11 @@ func TestBrokenSocketIsReplaced(t *testing.T) {
 		t.Errorf("%d sends", broken)
 	}
 	dials := 0
-	c = newConn(func() (wire, limits, error) {
+	c = newConn(func() (nlbatch.Wire, nlbatch.Limits, error) {
 		if dials++; dials == 1 {
-			return &deadWire{}, limits{sendBytes, 100}, nil
+			return &deadWire{}, nlbatch.Limits{Bytes: 1 << 16, Messages: 100}, nil
 		}
-		return k, limits{sendBytes, 100}, nil
+		return k, nlbatch.Limits{Bytes: 1 << 16, Messages: 100}, nil
 	})
 	c.family = k.family
 	mustApply(t, c, op(dataplane.Add, vs(tcp("192.0.2.9:80"))))
@@ -198,7 +200,9 @@ func (deadWire) Receive([]byte) (int, error) { return 0, unix.EBADF }
 func (deadWire) Close() error                { return nil }
 
 func TestSocketThatStaysBrokenFailsEveryOperation(t *testing.T) {
-	c := newConn(func() (wire, limits, error) { return deadWire{}, limits{sendBytes, 2}, nil })
+	c := newConn(func() (nlbatch.Wire, nlbatch.Limits, error) {
+		return deadWire{}, nlbatch.Limits{Bytes: 1 << 16, Messages: 2}, nil
+	})
 	c.family = 34
 	results := c.apply(context.Background(), []dataplane.Operation{
 		op(dataplane.Add, vs(tcp("192.0.2.1:80"))), op(dataplane.Delete, vs(tcp("192.0.2.2:80"))), op(dataplane.Delete, vs(tcp("192.0.2.3:80"))),
@@ -283,10 +287,10 @@ func TestClosedDriverFails(t *testing.T) {
 	if err := d.Close(); err != nil || k.closed != 1 {
 		t.Errorf("closed %d times: %v", k.closed, err)
 	}
-	if errs := d.Apply(context.Background(), []dataplane.Operation{op(dataplane.Delete, vs(tcp("192.0.2.1:80")))}); !errors.Is(errs[0], errClosed) {
+	if errs := d.Apply(context.Background(), []dataplane.Operation{op(dataplane.Delete, vs(tcp("192.0.2.1:80")))}); !errors.Is(errs[0], os.ErrClosed) {
 		t.Error(errs)
 	}
-	if _, _, err := d.Pools(context.Background()); !errors.Is(err, errClosed) {
+	if _, _, err := d.Pools(context.Background()); !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 func TestDecodeCapturedServices(t *testing.T) {
@@ -94,12 +95,12 @@ func TestEncodeDestsLikeOtherPrograms(t *testing.T) {
 
 func attributesOf(t *testing.T, body []byte, outer uint16) map[uint16][]byte {
 	t.Helper()
-	nested, found, err := findAttribute(body, outer)
+	nested, found, err := nlbatch.FindAttribute(body, outer)
 	if err != nil || !found {
 		t.Fatalf("attribute %d: found %v, %v", outer, found, err)
 	}
 	all := make(map[uint16][]byte)
-	if err := eachAttribute(nested, func(kind uint16, data []byte) error { all[kind] = data; return nil }); err != nil {
+	if err := nlbatch.EachAttribute(nested, func(kind uint16, data []byte) error { all[kind] = data; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -150,10 +151,10 @@ func TestMembersSurviveTheWayThereAndBack(t *testing.T) {
 
 func TestDecodeCountsConnections(t *testing.T) {
 	m := rs(tcp("192.0.2.1:80"), "198.51.100.5:80", 0)
-	body := appendNested(nil, attrDest, func(b []byte) []byte {
-		b = appendBytes(b, destAddr, m.Addr.Addr().AsSlice())
-		b = appendDestState(appendPort(b, destPort, m.Addr.Port()), m.RealServer)
-		return appendUint32(appendUint32(b, destActive, 3), destInactive, 4)
+	body := nlbatch.Nested(nil, attrDest, func(b []byte) []byte {
+		b = nlbatch.Bytes(b, destAddr, m.Addr.Addr().AsSlice())
+		b = appendDestState(nlbatch.Uint16BE(b, destPort, m.Addr.Port()), m.RealServer)
+		return nlbatch.Uint32(nlbatch.Uint32(b, destActive, 3), destInactive, 4)
 	})
 	d, err := decodeDest(body, dataplane.IPv4)
 	if err != nil || d.connections != 7 || d.RealServer != m.RealServer {
@@ -180,10 +181,10 @@ func TestDecodeRefusesMalformed(t *testing.T) {
 	service := func(b []byte) error { _, err := decodeService(b); return err }
 	dest := func(b []byte) error { _, err := decodeDest(b, dataplane.IPv4); return err }
 	without := func(left uint16) []byte {
-		return appendNested(nil, attrService, func(b []byte) []byte {
+		return nlbatch.Nested(nil, attrService, func(b []byte) []byte {
 			for kind, data := range attributesOf(t, good, attrService) {
 				if kind != left {
-					b = appendBytes(b, kind, data)
+					b = nlbatch.Bytes(b, kind, data)
 				}
 			}
 			return b
@@ -194,9 +195,9 @@ func TestDecodeRefusesMalformed(t *testing.T) {
 		if outer == attrService {
 			inner = attributesOf(t, good, attrService)
 		}
-		return appendNested(nil, outer, func(b []byte) []byte {
+		return nlbatch.Nested(nil, outer, func(b []byte) []byte {
 			for kind, data := range inner {
-				b = appendBytes(b, kind, data)
+				b = nlbatch.Bytes(b, kind, data)
 			}
 			return add(b)
 		})
@@ -208,39 +209,26 @@ func TestDecodeRefusesMalformed(t *testing.T) {
 		"no address":      service(without(svcAddr)),
 		"no scheduler":    service(without(svcScheduler)),
 		"no netmask":      service(without(svcNetmask)),
-		"short address":   service(with(attrService, func(b []byte) []byte { return appendBytes(b, svcAddr, []byte{1, 2}) })),
-		"strange family":  service(with(attrService, func(b []byte) []byte { return appendUint16(b, svcFamily, 1) })),
-		"wide protocol":   service(with(attrService, func(b []byte) []byte { return appendUint16(b, svcProtocol, 300) })),
-		"endless name":    service(with(attrService, func(b []byte) []byte { return appendBytes(b, svcScheduler, []byte("rr")) })),
-		"short flags":     service(with(attrService, func(b []byte) []byte { return appendUint32(b, svcFlags, 0) })),
-		"short netmask":   service(with(attrService, func(b []byte) []byte { return appendBytes(b, svcNetmask, []byte{0, 0}) })),
+		"short address":   service(with(attrService, func(b []byte) []byte { return nlbatch.Bytes(b, svcAddr, []byte{1, 2}) })),
+		"strange family":  service(with(attrService, func(b []byte) []byte { return nlbatch.Uint16(b, svcFamily, 1) })),
+		"wide protocol":   service(with(attrService, func(b []byte) []byte { return nlbatch.Uint16(b, svcProtocol, 300) })),
+		"endless name":    service(with(attrService, func(b []byte) []byte { return nlbatch.Bytes(b, svcScheduler, []byte("rr")) })),
+		"short flags":     service(with(attrService, func(b []byte) []byte { return nlbatch.Uint32(b, svcFlags, 0) })),
+		"short netmask":   service(with(attrService, func(b []byte) []byte { return nlbatch.Bytes(b, svcNetmask, []byte{0, 0}) })),
 		"no destination":  dest(good),
-		"empty":           dest(appendNested(nil, attrDest, func(b []byte) []byte { return b })),
-		"dest family":     dest(with(attrDest, func(b []byte) []byte { return appendUint16(b, destFamily, 99) })),
-		"dest address":    dest(with(attrDest, func(b []byte) []byte { return appendBytes(b, destAddr, nil) })),
-		"dest weight":     dest(with(attrDest, func(b []byte) []byte { return appendUint16(b, destWeight, 1) })),
-		"attribute size":  eachAttribute([]byte{3, 0, 1, 0}, func(uint16, []byte) error { return nil }),
-		"attribute bytes": eachAttribute([]byte{4, 0, 1}, func(uint16, []byte) error { return nil }),
+		"empty":           dest(nlbatch.Nested(nil, attrDest, func(b []byte) []byte { return b })),
+		"dest family":     dest(with(attrDest, func(b []byte) []byte { return nlbatch.Uint16(b, destFamily, 99) })),
+		"dest address":    dest(with(attrDest, func(b []byte) []byte { return nlbatch.Bytes(b, destAddr, nil) })),
+		"dest weight":     dest(with(attrDest, func(b []byte) []byte { return nlbatch.Uint16(b, destWeight, 1) })),
+		"attribute size":  nlbatch.EachAttribute([]byte{3, 0, 1, 0}, func(uint16, []byte) error { return nil }),
+		"attribute bytes": nlbatch.EachAttribute([]byte{4, 0, 1}, func(uint16, []byte) error { return nil }),
 	}
 	for name, err := range cases {
-		if !errors.Is(err, errMalformed) {
+		if !errors.Is(err, nlbatch.ErrMalformed) {
 			t.Errorf("%s: error is %v", name, err)
 		}
 	}
-	if _, err := maskBitsOf(dataplane.IPv6, []byte{129, 0, 0, 0}); !errors.Is(err, errMalformed) {
+	if _, err := maskBitsOf(dataplane.IPv6, []byte{129, 0, 0, 0}); !errors.Is(err, nlbatch.ErrMalformed) {
 		t.Errorf("IPv6 prefix length 129: error is %v", err)
-	}
-}
-
-func TestNextMessage(t *testing.T) {
-	b := endMessage(appendUint16(beginMessage(nil, header{34, 5, 7}, newService), 1, 2), 0)
-	h, payload, rest, err := nextMessage(append(b, 9))
-	if err != nil || h != (header{34, 5, 7}) || len(payload) != 12 || !bytes.Equal(rest, []byte{9}) {
-		t.Errorf("read %+v, %x, %x, %v", h, payload, rest, err)
-	}
-	for _, bad := range [][]byte{nil, b[:15], b[:len(b)-1], append([]byte{15, 0, 0, 0}, b[4:]...)} {
-		if _, _, _, err := nextMessage(bad); !errors.Is(err, errMalformed) {
-			t.Errorf("%x: error is %v", bad, err)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // Timeouts are the idle times after which IPVS forgets a connection, in whole seconds; for the whole network namespace.
@@ -35,7 +36,7 @@ func (c *conn) setTimeouts(ctx context.Context, t Timeouts) error {
 	udp, udpErr := seconds("UDP", t.UDP)
 	err := errors.Join(tcpErr, finErr, udpErr)
 	if err == nil {
-		_, err = query(ctx, c, setConfig, unix.NLM_F_ACK, func(b []byte) []byte {
+		_, err = query(ctx, c, setConfig, 0, func(b []byte) []byte {
 			return appendTimeouts(b, tcp, fin, udp)
 		}, decodeTimeouts)
 	}
@@ -46,9 +47,9 @@ func (c *conn) setTimeouts(ctx context.Context, t Timeouts) error {
 }
 
 func (c *conn) timeouts(ctx context.Context) (Timeouts, error) {
-	answers, err := query(ctx, c, getConfig, unix.NLM_F_ACK, nil, decodeTimeouts)
+	answers, err := query(ctx, c, getConfig, 0, nothing, decodeTimeouts)
 	if err == nil && len(answers) != 1 {
-		err = fmt.Errorf("%w: %d answers", errMalformed, len(answers))
+		err = fmt.Errorf("%w: %d answers", nlbatch.ErrMalformed, len(answers))
 	}
 	if err != nil {
 		return Timeouts{}, fmt.Errorf("read the IPVS timeouts: %w", err)
@@ -73,7 +74,7 @@ func (c *conn) checkScheduler(ctx context.Context, name string) error {
 	if err == nil {
 		err = c.submit(ctx, []request{{command: newService, object: probe}})[0]
 	}
-	switch refusedWith(err) {
+	switch nlbatch.RefusedWith(err) {
 	case unix.EINVAL:
 		return nil
 	case unix.ENOENT:

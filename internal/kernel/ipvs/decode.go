@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // destination is a real server as the kernel describes it.
@@ -51,7 +52,7 @@ func decodeService(body []byte) (dataplane.VirtualServer, error) {
 		return none, err
 	}
 	if !fields.has(svcScheduler, svcFlags, svcTimeout, svcNetmask) {
-		return none, fmt.Errorf("%w: virtual server %s without scheduler, flags, timeout or netmask", errMalformed, key)
+		return none, fmt.Errorf("%w: virtual server %s without scheduler, flags, timeout or netmask", nlbatch.ErrMalformed, key)
 	}
 	maskBits, err := maskBitsOf(key.Family, fields.netmask)
 	if err != nil {
@@ -69,14 +70,14 @@ func decodeService(body []byte) (dataplane.VirtualServer, error) {
 // parseService finds the service attribute among a message's and reads what is in it.
 func parseService(body []byte) (serviceFields, error) {
 	var fields serviceFields
-	nested, found, err := findAttribute(body, attrService)
+	nested, found, err := nlbatch.FindAttribute(body, attrService)
 	if err != nil {
 		return fields, err
 	}
 	if !found {
-		return fields, fmt.Errorf("%w: no service attribute", errMalformed)
+		return fields, fmt.Errorf("%w: no service attribute", nlbatch.ErrMalformed)
 	}
-	return fields, eachAttribute(nested, fields.read)
+	return fields, nlbatch.EachAttribute(nested, fields.read)
 }
 
 func (f *serviceFields) read(kind uint16, data []byte) (err error) {
@@ -95,7 +96,7 @@ func (f *serviceFields) read(kind uint16, data []byte) (err error) {
 		f.scheduler, err = stringOf(kind, data)
 	case svcFlags:
 		if len(data) != 8 {
-			return fmt.Errorf("%w: flags of %d bytes, not 8", errMalformed, len(data))
+			return fmt.Errorf("%w: flags of %d bytes, not 8", nlbatch.ErrMalformed, len(data))
 		}
 		f.flags = binary.NativeEndian.Uint32(data)
 	case svcTimeout:
@@ -120,7 +121,7 @@ func (f *serviceFields) key() (dataplane.VirtualServerKey, error) {
 		return dataplane.MarkKeyOf(family, f.mark), nil
 	}
 	if !f.has(svcProtocol, svcAddr, svcPort) || f.protocol == 0 || f.protocol > math.MaxUint8 {
-		return none, fmt.Errorf("%w: a service with neither firewall mark nor protocol, address and port", errMalformed)
+		return none, fmt.Errorf("%w: a service with neither firewall mark nor protocol, address and port", nlbatch.ErrMalformed)
 	}
 	addr, err := addrOf(family, f.addr)
 	if err != nil {
@@ -142,15 +143,15 @@ type destFields struct {
 // decodeDest reads the real server from the attributes of an answer to GET_DEST for a service of the given family.
 func decodeDest(body []byte, service dataplane.Family) (destination, error) {
 	var none destination
-	nested, found, err := findAttribute(body, attrDest)
+	nested, found, err := nlbatch.FindAttribute(body, attrDest)
 	if err != nil {
 		return none, err
 	}
 	if !found {
-		return none, fmt.Errorf("%w: no destination attribute", errMalformed)
+		return none, fmt.Errorf("%w: no destination attribute", nlbatch.ErrMalformed)
 	}
 	fields := destFields{family: addressFamily(service)} // kernels before 3.18 do not say
-	if err := eachAttribute(nested, fields.read); err != nil {
+	if err := nlbatch.EachAttribute(nested, fields.read); err != nil {
 		return none, err
 	}
 	return fields.destination()
@@ -182,7 +183,7 @@ func (f *destFields) read(kind uint16, data []byte) (err error) {
 func (f *destFields) destination() (destination, error) {
 	const need = 1<<destAddr | 1<<destPort | 1<<destForwarding | 1<<destWeight
 	if f.seen&need != need {
-		return destination{}, fmt.Errorf("%w: a real server without address, port, forwarding method or weight", errMalformed)
+		return destination{}, fmt.Errorf("%w: a real server without address, port, forwarding method or weight", nlbatch.ErrMalformed)
 	}
 	family, err := familyOf(f.family)
 	if err != nil {
@@ -204,7 +205,7 @@ func (f *destFields) destination() (destination, error) {
 
 // decodeTimeouts reads the answer to GET_CONFIG, in seconds. A protocol that the kernel was built without reads as 0.
 func decodeTimeouts(body []byte) (seconds [3]uint32, err error) {
-	err = eachAttribute(body, func(kind uint16, data []byte) (err error) {
+	err = nlbatch.EachAttribute(body, func(kind uint16, data []byte) (err error) {
 		if kind >= attrTimeoutTCP && kind <= attrTimeoutUDP {
 			seconds[kind-attrTimeoutTCP], err = uint32Of(kind, data)
 		}
@@ -220,14 +221,14 @@ func familyOf(number uint16) (dataplane.Family, error) {
 	case unix.AF_INET6:
 		return dataplane.IPv6, nil
 	}
-	return 0, fmt.Errorf("%w: address family %d is neither IPv4 nor IPv6", errMalformed, number)
+	return 0, fmt.Errorf("%w: address family %d is neither IPv4 nor IPv6", nlbatch.ErrMalformed, number)
 }
 
 // addrOf reads an address from a union nf_inet_addr, or from as much of it as the family needs.
 func addrOf(family dataplane.Family, data []byte) (netip.Addr, error) {
 	size := family.Bits() / 8
 	if len(data) < size {
-		return netip.Addr{}, fmt.Errorf("%w: an %s address of %d bytes", errMalformed, family, len(data))
+		return netip.Addr{}, fmt.Errorf("%w: an %s address of %d bytes", nlbatch.ErrMalformed, family, len(data))
 	}
 	addr, _ := netip.AddrFromSlice(data[:size]) // 4 and 16 bytes always do
 	return addr, nil
@@ -237,14 +238,14 @@ func addrOf(family dataplane.Family, data []byte) (netip.Addr, error) {
 // as the length of its leading ones.
 func maskBitsOf(family dataplane.Family, data []byte) (uint8, error) {
 	if len(data) != 4 {
-		return 0, fmt.Errorf("%w: netmask of %d bytes, not 4", errMalformed, len(data))
+		return 0, fmt.Errorf("%w: netmask of %d bytes, not 4", nlbatch.ErrMalformed, len(data))
 	}
 	if family == dataplane.IPv4 {
 		return uint8(bits.LeadingZeros32(^binary.BigEndian.Uint32(data))), nil
 	}
 	length := binary.NativeEndian.Uint32(data)
 	if length > 128 {
-		return 0, fmt.Errorf("%w: IPv6 prefix length %d", errMalformed, length)
+		return 0, fmt.Errorf("%w: IPv6 prefix length %d", nlbatch.ErrMalformed, length)
 	}
 	return uint8(length), nil
 }
@@ -252,7 +253,7 @@ func maskBitsOf(family dataplane.Family, data []byte) (uint8, error) {
 func stringOf(kind uint16, data []byte) (string, error) {
 	end := bytes.IndexByte(data, 0)
 	if end < 0 {
-		return "", fmt.Errorf("%w: string attribute %d does not end", errMalformed, kind)
+		return "", fmt.Errorf("%w: string attribute %d does not end", nlbatch.ErrMalformed, kind)
 	}
 	return string(data[:end]), nil
 }

@@ -5,7 +5,10 @@ import (
 	"net/netip"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // Driver drives IPVS in one network namespace. Its methods may be called from several goroutines, one works at a time.
@@ -21,9 +24,9 @@ type Driver struct {
 // methods: a socket that breaks is replaced. It fails with dataplane.ErrUnavailable when the kernel has no IPVS. It runs
 // no modprobe; newer kernels load ip_vs by themselves when they are asked for its netlink family.
 func Open() (*Driver, error) {
-	c := newConn(openSocket)
-	if err := c.ready(); err != nil {
-		_ = c.close()
+	c := newConn(nlbatch.Dialer(unix.NETLINK_GENERIC))
+	if err := c.ready(context.Background()); err != nil {
+		_ = c.batch.Close()
 		return nil, err
 	}
 	return &Driver{conn: c}, nil
@@ -33,7 +36,7 @@ func Open() (*Driver, error) {
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.conn.close()
+	return d.conn.batch.Close()
 }
 
 // Pools returns every virtual server of the namespace with its real servers, in the kernel's order and whoever added

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // appendBody appends the attributes of a request about an object: all of them, or for deletions and reads only those
@@ -14,7 +15,7 @@ import (
 func appendBody(b []byte, object dataplane.Object, full bool) []byte {
 	switch x := object.(type) {
 	case dataplane.VirtualServer:
-		return appendNested(b, attrService, func(b []byte) []byte {
+		return nlbatch.Nested(b, attrService, func(b []byte) []byte {
 			b = appendKey(b, x.Key)
 			if full {
 				b = appendServiceState(b, x)
@@ -23,13 +24,13 @@ func appendBody(b []byte, object dataplane.Object, full bool) []byte {
 		})
 	case dataplane.Member:
 		b = appendService(b, x.VirtualServer)
-		return appendNested(b, attrDest, func(b []byte) []byte {
-			b = appendBytes(b, destAddr, x.Addr.Addr().AsSlice())
-			b = appendPort(b, destPort, x.Addr.Port())
+		return nlbatch.Nested(b, attrDest, func(b []byte) []byte {
+			b = nlbatch.Bytes(b, destAddr, x.Addr.Addr().AsSlice())
+			b = nlbatch.Uint16BE(b, destPort, x.Addr.Port())
 			if full {
 				b = appendDestState(b, x.RealServer)
 			}
-			return appendUint16(b, destFamily, addressFamily(dataplane.FamilyOf(x.Addr.Addr())))
+			return nlbatch.Uint16(b, destFamily, addressFamily(dataplane.FamilyOf(x.Addr.Addr())))
 		})
 	}
 	return b
@@ -37,43 +38,41 @@ func appendBody(b []byte, object dataplane.Object, full bool) []byte {
 
 // appendService appends a service attribute that only identifies.
 func appendService(b []byte, key dataplane.VirtualServerKey) []byte {
-	return appendNested(b, attrService, func(b []byte) []byte { return appendKey(b, key) })
+	return nlbatch.Nested(b, attrService, func(b []byte) []byte { return appendKey(b, key) })
 }
 
 func appendKey(b []byte, key dataplane.VirtualServerKey) []byte {
-	b = appendUint16(b, svcFamily, addressFamily(key.Family))
+	b = nlbatch.Uint16(b, svcFamily, addressFamily(key.Family))
 	if key.Mark != 0 {
-		return appendUint32(b, svcMark, key.Mark)
+		return nlbatch.Uint32(b, svcMark, key.Mark)
 	}
-	b = appendUint16(b, svcProtocol, uint16(key.Protocol))
-	b = appendBytes(b, svcAddr, key.Addr.AsSlice())
-	return appendPort(b, svcPort, key.Port)
+	b = nlbatch.Uint16(b, svcProtocol, uint16(key.Protocol))
+	b = nlbatch.Bytes(b, svcAddr, key.Addr.AsSlice())
+	return nlbatch.Uint16BE(b, svcPort, key.Port)
 }
 
 func appendServiceState(b []byte, v dataplane.VirtualServer) []byte {
-	b = appendHead(b, svcScheduler, len(v.Scheduler)+1)
-	b = append(b, v.Scheduler...)
-	b = append(b, make([]byte, align(len(v.Scheduler)+1)-len(v.Scheduler))...)
-	// All flags are given; the kernel puts its own back.
-	b = appendHead(b, svcFlags, 8)
-	b = binary.NativeEndian.AppendUint32(b, uint32(v.Flags)&^flagHashed)
-	b = binary.NativeEndian.AppendUint32(b, math.MaxUint32)
-	b = appendUint32(b, svcTimeout, v.Timeout)
+	b = nlbatch.String(b, svcScheduler, v.Scheduler)
+	var flags [8]byte // value and mask: all flags are given; the kernel puts its own back
+	binary.NativeEndian.PutUint32(flags[:], uint32(v.Flags)&^flagHashed)
+	binary.NativeEndian.PutUint32(flags[4:], math.MaxUint32)
+	b = nlbatch.Bytes(b, svcFlags, flags[:])
+	b = nlbatch.Uint32(b, svcTimeout, v.Timeout)
 	return appendNetmask(b, v.Key.Family, v.MaskBits)
 }
 
 func appendDestState(b []byte, r dataplane.RealServer) []byte {
-	b = appendUint32(b, destForwarding, uint32(r.Forwarding))
-	b = appendUint32(b, destWeight, r.Weight)
-	b = appendUint32(b, destUpper, 0)
-	return appendUint32(b, destLower, 0)
+	b = nlbatch.Uint32(b, destForwarding, uint32(r.Forwarding))
+	b = nlbatch.Uint32(b, destWeight, r.Weight)
+	b = nlbatch.Uint32(b, destUpper, 0)
+	return nlbatch.Uint32(b, destLower, 0)
 }
 
 // appendTimeouts appends the attributes of SET_CONFIG. The kernel keeps its value where it is given 0 seconds.
 func appendTimeouts(b []byte, tcp, tcpFin, udp uint32) []byte {
-	b = appendUint32(b, attrTimeoutTCP, tcp)
-	b = appendUint32(b, attrTimeoutTCPFin, tcpFin)
-	return appendUint32(b, attrTimeoutUDP, udp)
+	b = nlbatch.Uint32(b, attrTimeoutTCP, tcp)
+	b = nlbatch.Uint32(b, attrTimeoutTCPFin, tcpFin)
+	return nlbatch.Uint32(b, attrTimeoutUDP, udp)
 }
 
 // addressFamily returns AF_INET or AF_INET6.
@@ -86,9 +85,8 @@ func addressFamily(family dataplane.Family) uint16 {
 
 // appendNetmask encodes a prefix length of at most family.Bits() as IPVS has it.
 func appendNetmask(b []byte, family dataplane.Family, bits uint8) []byte {
-	b = appendHead(b, svcNetmask, 4)
 	if family == dataplane.IPv6 {
-		return binary.NativeEndian.AppendUint32(b, uint32(bits))
+		return nlbatch.Uint32(b, svcNetmask, uint32(bits))
 	}
-	return binary.BigEndian.AppendUint32(b, ^uint32(0)<<(32-bits))
+	return nlbatch.Uint32BE(b, svcNetmask, ^uint32(0)<<(32-bits))
 }

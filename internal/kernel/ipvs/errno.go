@@ -1,36 +1,18 @@
 package ipvs
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
-
-// refusal is the kernel's own answer to one request, as opposed to an error on the way to the kernel and back.
-type refusal unix.Errno
-
-func (r refusal) Error() string { return unix.Errno(r).Error() }
-func (r refusal) Unwrap() error { return unix.Errno(r) }
-
-// refusedWith returns the errno of a refusal, and 0 for any other error and for none.
-func refusedWith(err error) unix.Errno {
-	if err == nil {
-		return 0 // by far the most frequent answer
-	}
-	var r refusal
-	if errors.As(err, &r) {
-		return unix.Errno(r)
-	}
-	return 0
-}
 
 // operationError gives a failed operation's error its name, its kind and a way out. IPVS answers ESRCH when the virtual
 // server is not there, and ENOENT when the real server or the scheduler is not.
 func operationError(op dataplane.Operation, err error) error {
-	errno := refusedWith(err)
+	errno := nlbatch.RefusedWith(err)
 	v, onService := op.Object.(dataplane.VirtualServer)
 	switch {
 	case errno == 0:
@@ -47,7 +29,7 @@ func operationError(op dataplane.Operation, err error) error {
 
 // requestError adds the kind of error and a way out to refusals that mean the same for every request.
 func requestError(err error) error {
-	switch refusedWith(err) {
+	switch nlbatch.RefusedWith(err) {
 	case unix.EPERM, unix.EACCES:
 		return fmt.Errorf("%w: IPVS needs CAP_NET_ADMIN (%w)", dataplane.ErrPermission, err)
 	case unix.EINVAL, unix.ERANGE, unix.EAFNOSUPPORT, unix.EPROTONOSUPPORT, unix.EMSGSIZE, unix.E2BIG:

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 func TestOperationErrors(t *testing.T) {
@@ -31,7 +32,7 @@ func TestOperationErrors(t *testing.T) {
 		{service, unix.EOPNOTSUPP, dataplane.ErrUnavailable},
 		{service, unix.ENOMEM, nil},
 	} {
-		err := operationError(test.op, refusal(test.errno))
+		err := operationError(test.op, &nlbatch.Refusal{Errno: test.errno})
 		if !errors.Is(err, test.errno) {
 			t.Errorf("%v: the errno is lost in %v", test.errno, err)
 		}

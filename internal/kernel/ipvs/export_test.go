@@ -6,12 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // SqueezeReceiveBuffer makes the driver's socket drop answers: its receive buffer becomes the smallest there is, while
 // the size of the sends stays.
 func (d *Driver) SqueezeReceiveBuffer() error {
-	return unix.SetsockoptInt(d.conn.wire.(*socket).fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0)
+	return unix.SetsockoptInt(d.fd(), unix.SOL_SOCKET, unix.SO_RCVBUF, 0)
 }
 
 // BreakSocket replaces the driver's socket by one that is closed at its other end.
@@ -20,7 +21,7 @@ func (d *Driver) BreakSocket() error {
 	if err != nil {
 		return err
 	}
-	fd := d.conn.wire.(*socket).fd
+	fd := d.fd()
 	err = unix.Dup3(pair[0], fd, unix.O_CLOEXEC)
 	_ = unix.Close(pair[0])
 	_ = unix.Close(pair[1])
@@ -28,7 +29,15 @@ func (d *Driver) BreakSocket() error {
 }
 
 // Limits returns the bytes and the messages of the largest send.
-func (d *Driver) Limits() (bytes, messages int) { return d.conn.limits.bytes, d.conn.limits.messages }
+func (d *Driver) Limits() (bytes, messages int) {
+	_, limits := d.conn.batch.Wire()
+	return limits.Bytes, limits.Messages
+}
+
+func (d *Driver) fd() int {
+	wire, _ := d.conn.batch.Wire()
+	return wire.(*nlbatch.Socket).FD()
+}
 
 // ForgetFamily makes the driver use a number that no netlink family has.
 func (d *Driver) ForgetFamily() { d.conn.family = 1000 }

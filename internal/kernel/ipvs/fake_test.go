@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // fakeKernel is a wire to an IPVS that exists in memory. It works a send off at once and queues the answers, one
@@ -45,15 +47,21 @@ func newFake(t testing.TB) *fakeKernel {
 // connect returns a conn to the fake.
 func (k *fakeKernel) connect() *conn {
 	k.t.Helper()
-	c := newConn(func() (wire, limits, error) { return k, limits{bytes: sendBytes, messages: 1000}, nil })
-	if err := c.ready(); err != nil {
+	c := newConn(func() (nlbatch.Wire, nlbatch.Limits, error) {
+		return k, nlbatch.Limits{Bytes: 200 << 10, Messages: 1000}, nil
+	})
+	if err := c.ready(context.Background()); err != nil {
 		k.t.Fatal(err)
 	}
 	k.sizes = nil
 	return c
 }
 
-func (k *fakeKernel) Close() error { k.closed++; return nil }
+func (k *fakeKernel) Close() error {
+	k.closed++
+	k.queue, k.overrun = nil, false // what was to be read goes with the socket
+	return nil
+}
 
 func (k *fakeKernel) Send(b []byte) error {
 	if k.beforeSend != nil {
@@ -63,19 +71,19 @@ func (k *fakeKernel) Send(b []byte) error {
 	}
 	count := 0
 	for len(b) > 0 {
-		h, payload, rest, err := nextMessage(b)
+		m, rest, err := nlbatch.Next(b)
 		if err != nil {
 			k.t.Errorf("a request is malformed: %v", err)
 			return nil
 		}
-		errno := k.handle(h, payload)
-		if dump := h.flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP; dump && errno == 0 {
-			k.reply(h, unix.NLMSG_DONE, 0)
-		} else if errno != 0 || h.flags&unix.NLM_F_ACK != 0 {
-			k.reply(h, unix.NLMSG_ERROR, errno)
+		errno := k.handle(m)
+		if dump := m.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP; dump && errno == 0 {
+			k.reply(m, unix.NLMSG_DONE, 0)
+		} else if errno != 0 || m.Flags&unix.NLM_F_ACK != 0 {
+			k.reply(m, unix.NLMSG_ERROR, errno)
 		}
 		if k.afterMsg != nil {
-			k.afterMsg(payload[0])
+			k.afterMsg(m.Payload[0])
 		}
 		b, count = rest, count+1
 	}
@@ -107,47 +115,56 @@ func (k *fakeKernel) enqueue(datagram []byte) {
 	k.queue = append(k.queue, datagram)
 }
 
-func (k *fakeKernel) reply(h header, kind uint16, errno unix.Errno) {
+func (k *fakeKernel) reply(m nlbatch.Message, kind uint16, errno unix.Errno) {
 	b := binary.NativeEndian.AppendUint32(nil, 16+4+16) // length
 	b = binary.NativeEndian.AppendUint16(b, kind)
 	b = binary.NativeEndian.AppendUint16(b, 0)
-	b = binary.NativeEndian.AppendUint32(b, h.seq)
+	b = binary.NativeEndian.AppendUint32(b, m.Seq)
 	b = append(b, 0, 0, 0, 0)
 	b = binary.NativeEndian.AppendUint32(b, uint32(-int32(errno)))
 	k.enqueue(append(b, make([]byte, 16)...))
 }
 
-func (k *fakeKernel) answer(h header, command uint8, fill func([]byte) []byte) {
-	k.enqueue(endMessage(fill(beginMessage(nil, header{h.kind, unix.NLM_F_MULTI, h.seq}, command)), 0))
+// answerOf is a part of the answer to a dump.
+func answerOf(family uint16, seq uint32, command uint8, fill func([]byte) []byte) []byte {
+	b := fill(begin(nil, family, command, 0))
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_MULTI)
+	binary.NativeEndian.PutUint32(b[8:], seq)
+	return b
 }
 
-func (k *fakeKernel) handle(h header, payload []byte) unix.Errno {
-	command, body := payload[0], payload[genericHeader:]
-	if h.kind == unix.GENL_ID_CTRL {
+func (k *fakeKernel) answer(m nlbatch.Message, command uint8, fill func([]byte) []byte) {
+	k.enqueue(answerOf(m.Type, m.Seq, command, fill))
+}
+
+func (k *fakeKernel) handle(m nlbatch.Message) unix.Errno {
+	command, body := m.Payload[0], m.Payload[genericHeader:]
+	if m.Type == unix.GENL_ID_CTRL {
 		if k.family == 0 {
 			return unix.ENOENT
 		}
-		k.answer(h, unix.CTRL_CMD_NEWFAMILY, func(b []byte) []byte { return appendUint16(b, unix.CTRL_ATTR_FAMILY_ID, k.family) })
+		k.answer(m, unix.CTRL_CMD_NEWFAMILY, func(b []byte) []byte { return nlbatch.Uint16(b, unix.CTRL_ATTR_FAMILY_ID, k.family) })
 		return 0
 	}
-	if h.kind != k.family || k.family == 0 {
+	if m.Type != k.family || k.family == 0 {
 		return unix.ENOENT
 	}
 	switch command {
 	case getConfig:
-		k.answer(h, setConfig, func(b []byte) []byte { return appendTimeouts(b, k.timeouts[0], k.timeouts[1], k.timeouts[2]) })
+		k.answer(m, setConfig, func(b []byte) []byte { return appendTimeouts(b, k.timeouts[0], k.timeouts[1], k.timeouts[2]) })
 		return 0
 	case setConfig:
 		return k.configure(body)
 	case getService:
-		if h.flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
+		if m.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
 			for _, s := range k.sorted() {
-				k.answerService(h, s)
+				k.answerService(m, s)
 			}
 			return 0
 		}
 	}
-	return k.handleObject(h, command, body)
+	return k.handleObject(m, command, body)
 }
 
 func (k *fakeKernel) configure(body []byte) unix.Errno {
@@ -172,11 +189,11 @@ func (k *fakeKernel) sorted() []*fakeService {
 	return all
 }
 
-func (k *fakeKernel) answerService(h header, s *fakeService) {
-	k.answer(h, newService, func(b []byte) []byte { return appendBody(b, s.VirtualServer, true) })
+func (k *fakeKernel) answerService(m nlbatch.Message, s *fakeService) {
+	k.answer(m, newService, func(b []byte) []byte { return appendBody(b, s.VirtualServer, true) })
 }
 
-func (k *fakeKernel) handleObject(h header, command uint8, body []byte) unix.Errno {
+func (k *fakeKernel) handleObject(m nlbatch.Message, command uint8, body []byte) unix.Errno {
 	fields, err := parseService(body)
 	if err != nil {
 		k.t.Errorf("command %d: %v", command, err)
@@ -193,7 +210,7 @@ func (k *fakeKernel) handleObject(h header, command uint8, body []byte) unix.Err
 		return k.storeService(command, key, body)
 	case getDest:
 		if s != nil {
-			k.answerDests(h, s)
+			k.answerDests(m, s)
 		}
 		return 0
 	}
@@ -202,7 +219,7 @@ func (k *fakeKernel) handleObject(h header, command uint8, body []byte) unix.Err
 	}
 	switch command {
 	case getService:
-		k.answerService(h, s)
+		k.answerService(m, s)
 		return 0
 	case delService:
 		delete(k.services, key)
@@ -235,24 +252,24 @@ func (k *fakeKernel) storeService(command uint8, key dataplane.VirtualServerKey,
 	return 0
 }
 
-func (k *fakeKernel) answerDests(h header, s *fakeService) {
+func (k *fakeKernel) answerDests(m nlbatch.Message, s *fakeService) {
 	for _, r := range s.dests {
-		k.answer(h, newDest, func(b []byte) []byte {
-			return appendNested(b, attrDest, func(b []byte) []byte {
-				b = appendPort(appendBytes(b, destAddr, r.Addr.Addr().AsSlice()), destPort, r.Addr.Port())
+		k.answer(m, newDest, func(b []byte) []byte {
+			return nlbatch.Nested(b, attrDest, func(b []byte) []byte {
+				b = nlbatch.Uint16BE(nlbatch.Bytes(b, destAddr, r.Addr.Addr().AsSlice()), destPort, r.Addr.Port())
 				b = appendDestState(b, r)
-				b = appendUint16(b, destFamily, addressFamily(dataplane.FamilyOf(r.Addr.Addr())))
-				return appendUint32(appendUint32(b, destActive, 2), destInactive, 1)
+				b = nlbatch.Uint16(b, destFamily, addressFamily(dataplane.FamilyOf(r.Addr.Addr())))
+				return nlbatch.Uint32(nlbatch.Uint32(b, destActive, 2), destInactive, 1)
 			})
 		})
 	}
 }
 
 func (k *fakeKernel) storeDest(command uint8, s *fakeService, body []byte) unix.Errno {
-	nested, _, err := findAttribute(body, attrDest)
+	nested, _, err := nlbatch.FindAttribute(body, attrDest)
 	var fields destFields
 	if err == nil {
-		err = eachAttribute(nested, fields.read)
+		err = nlbatch.EachAttribute(nested, fields.read)
 	}
 	if command == delDest { // carries the identity only
 		fields.seen |= 1<<destForwarding | 1<<destWeight

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 func seed(f *testing.F) {
@@ -25,7 +24,7 @@ func FuzzDecodeService(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		v, err := decodeService(body)
 		if err != nil {
-			if !errors.Is(err, errMalformed) {
+			if !errors.Is(err, nlbatch.ErrMalformed) {
 				t.Errorf("untyped error: %v", err)
 			}
 			return
@@ -45,7 +44,7 @@ func FuzzDecodeDest(f *testing.F) {
 		for _, family := range dataplane.Families() {
 			d, err := decodeDest(body, family)
 			if err != nil {
-				if !errors.Is(err, errMalformed) {
+				if !errors.Is(err, nlbatch.ErrMalformed) {
 					t.Errorf("untyped error: %v", err)
 				}
 				continue
@@ -62,7 +61,7 @@ func FuzzDecodeDest(f *testing.F) {
 func FuzzExchange(f *testing.F) {
 	for _, kind := range []string{"answer-service", "answer-dest"} {
 		for _, c := range captures(f, kind) {
-			f.Add(endMessage(append(beginMessage(nil, header{34, unix.NLM_F_MULTI, 2}, newService), c.body...), 0), uint8(3))
+			f.Add(answerOf(34, 2, newService, func(b []byte) []byte { return append(b, c.body...) }), uint8(3))
 		}
 	}
 	f.Fuzz(func(t *testing.T, datagram []byte, at uint8) {

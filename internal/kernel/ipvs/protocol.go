@@ -4,11 +4,7 @@ package ipvs
 const (
 	familyName    = "IPVS"
 	familyVersion = 1 // IPVS_GENL_VERSION
-
-	netlinkHeader   = 16 // struct nlmsghdr
-	genericHeader   = 4  // struct genlmsghdr
-	attributeHeader = 4  // struct nlattr
-	attributeMask   = 0x3fff
+	genericHeader = 4 // struct genlmsghdr
 )
 
 // Commands, IPVS_CMD_*.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // counts are the active plus inactive connections of real servers, by virtual server.
@@ -23,7 +24,7 @@ func (c counts) put(key dataplane.VirtualServerKey, server destination) {
 // services reads all virtual servers, each once. The kernel gives up its lock between the datagrams of a dump, so one that
 // somebody else adds or deletes meanwhile can make another be missing or come twice.
 func (c *conn) services(ctx context.Context) ([]dataplane.VirtualServer, error) {
-	all, err := query(ctx, c, getService, unix.NLM_F_DUMP, nil, decodeService)
+	all, err := query(ctx, c, getService, unix.NLM_F_DUMP, nothing, decodeService)
 	if err != nil {
 		return nil, fmt.Errorf("read the virtual servers: %w", err)
 	}
@@ -60,10 +61,10 @@ func (c *conn) realServers(ctx context.Context, key dataplane.VirtualServerKey) 
 		return decodeDest(body, key.Family)
 	})
 	if err == nil && len(servers) == 0 {
-		_, err = query(ctx, c, getService, unix.NLM_F_ACK, identify, decodeService)
+		_, err = query(ctx, c, getService, 0, identify, decodeService)
 	}
 	switch {
-	case refusedWith(err) == unix.ESRCH:
+	case nlbatch.RefusedWith(err) == unix.ESRCH:
 		return nil, false, nil
 	case err != nil:
 		return nil, false, fmt.Errorf("read the real servers of %s: %w", key, err)

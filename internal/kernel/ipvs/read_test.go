@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // filled returns a fake with one virtual server of each kind, a real server and a draining one behind each.
@@ -81,7 +82,7 @@ func damaged(b []byte, flags uint16, errno int32) []byte {
 	b = append([]byte(nil), b...)
 	binary.NativeEndian.PutUint16(b[6:], binary.NativeEndian.Uint16(b[6:])|flags)
 	if binary.NativeEndian.Uint16(b[4:]) == unix.NLMSG_DONE {
-		binary.NativeEndian.PutUint32(b[netlinkHeader:], uint32(-errno))
+		binary.NativeEndian.PutUint32(b[unix.NLMSG_HDRLEN:], uint32(-errno))
 	}
 	return b
 }
@@ -123,10 +124,10 @@ func TestReadsNeverReturnAPart(t *testing.T) {
 		mangle func([]byte) []byte
 		want   error
 	}{
-		"interrupted for ever": {func(b []byte) []byte { return damaged(b, unix.NLM_F_DUMP_INTR, 0) }, errInterrupted},
+		"interrupted for ever": {func(b []byte) []byte { return damaged(b, unix.NLM_F_DUMP_INTR, 0) }, nlbatch.ErrInterrupted},
 		"refused at the end":   {func(b []byte) []byte { return damaged(b, 0, int32(unix.EPERM)) }, dataplane.ErrPermission},
 		"out of memory":        {func(b []byte) []byte { return damaged(b, 0, int32(unix.ENOMEM)) }, unix.ENOMEM},
-		"cut off":              {func(b []byte) []byte { return b[:len(b)-2] }, errMalformed},
+		"cut off":              {func(b []byte) []byte { return b[:len(b)-2] }, nlbatch.ErrMalformed},
 	} {
 		k, c := filled(t)
 		k.mangle = test.mangle

@@ -49,6 +49,19 @@ func TestRefusalsCarryTheKernelsWords(t *testing.T) {
 	}
 }
 
+func TestNext(t *testing.T) {
+	b := complete(Uint16(Begin(nil, 34, 4), 1, 2), 0, 7)
+	m, rest, err := Next(append(b, 9))
+	if err != nil || m.Type != 34 || m.Flags != 5 || m.Seq != 7 || len(m.Payload) != 8 || !slices.Equal(rest, []byte{9}) {
+		t.Errorf("read %+v, %x, %v", m, rest, err)
+	}
+	for _, bad := range [][]byte{nil, b[:15], b[:len(b)-1], append([]byte{15, 0, 0, 0}, b[4:]...)} {
+		if _, _, err := Next(bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%x: error is %v", bad, err)
+		}
+	}
+}
+
 func TestAttributesSurviveTheWayThereAndBack(t *testing.T) {
 	b := Uint8(nil, 1, 7)
 	b = Uint16(b, 2, 0x102)
