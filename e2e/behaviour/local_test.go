@@ -208,6 +208,31 @@ func TestB40_P20_SourceRangesForTheNode(t *testing.T) {
 	}
 }
 
+// The node is who its own packets say it is: from a socket bound to one of its addresses that address has to be allowed,
+// and else, since what it sends to a virtual address comes from that very address, the one by which others know the node.
+func TestB40_WhoTheNodeIs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	service := s.AddService(t, "ranges", cluster.Type(corev1.ServiceTypeLoadBalancer))
+	service.Expose(t)
+	service.SetEndpoints(t, s.both()...)
+	for _, way := range cluster.Of(cluster.Ways(cluster.LoadBalancerIP), topology.TCP) {
+		other := netip.MustParsePrefix(map[topology.Family]string{topology.IPv4: "172.31.9.9/32", topology.IPv6: "fd00:172:31::9/128"}[way.Family])
+		s.Node.AddAddress(t, other)
+		service.Update(t, func(c *corev1.Service) { c.Spec.LoadBalancerSourceRanges = []string{other.String()} })
+		s.Settle(t)
+		target := service.Target(way)
+		if route := cluster.Run(t, s.Node.Netns, "ip", "route", "get", target.AddrPort.Addr().String()); !strings.Contains(route, "src "+target.AddrPort.Addr().String()) {
+			t.Errorf("%s: the node speaks to the address not from itself: %s", way, route)
+		}
+		if _, err := probe.Ask(t.Context(), s.Node.Netns, shortly(target)); err == nil {
+			t.Errorf("%s: an unbound socket of the node is served, though its IP is not in %s", way, other)
+		}
+		target.LocalAddr = other.Addr()
+		ask(t, s.Node.Netns, target)
+	}
+}
+
 // shortly is a target that is not waited for long.
 func shortly(target probe.Target) probe.Target {
 	target.Timeout = soon

@@ -51,7 +51,9 @@ func (t *translation) classify(kind kind, key dataplane.VirtualServerKey) {
 }
 
 // sourceRanges adds the entries that limit who may use a load-balancer IP. A family for which the Service names no range
-// is not limited.
+// is not limited. The node counts by the one IP by which others know it, as in kube-proxy: what it sends to a bound address
+// does not tell which of its addresses another machine would see. From sockets bound to one, and to addresses that are not
+// bound here, the packet itself tells.
 func (t *translation) sourceRanges(key dataplane.VirtualServerKey) {
 	nodeIP, known := t.facts.NodeIP(key.Family)
 	for _, prefix := range t.view.Policy.SourceRanges {
