@@ -171,12 +171,15 @@ type Pool struct {
 	// For are the addresses and ports that the packets with the mark of a firewall-mark virtual server were sent to, all of
 	// one protocol; nil for other virtual servers, and where it is not known, as in a snapshot.
 	For []VirtualServerKey
+	// Reserved is a wish for no virtual server there: a process of the node is to get the packets. Nothing else of such a
+	// pool than its key counts. A snapshot has none.
+	Reserved bool
 }
 
 // Equal reports whether two pools want exactly the same, order included.
 func (p Pool) Equal(o Pool) bool {
 	return p.VirtualServer == o.VirtualServer && slices.Equal(p.RealServers, o.RealServers) &&
-		slices.Equal(p.Listed, o.Listed) && slices.Equal(p.Leaving, o.Leaving) && slices.Equal(p.For, o.For)
+		slices.Equal(p.Listed, o.Listed) && slices.Equal(p.Leaving, o.Leaving) && slices.Equal(p.For, o.For) && p.Reserved == o.Reserved
 }
 
 // Member is a real server together with the virtual server it belongs to: the object of an operation.

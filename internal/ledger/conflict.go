@@ -15,19 +15,21 @@ func serverOf(entry dataplane.Entry) dataplane.VirtualServerKey {
 	return dataplane.KeyOf(entry.Protocol, entry.Addr, entry.Port)
 }
 
-// Loss is a virtual server that an owner wants and another one gets.
+// Loss is a virtual server that an owner wants, or wants reserved, and another one gets.
 type Loss struct {
-	Key    dataplane.VirtualServerKey
-	Winner Owner
+	Key      dataplane.VirtualServerKey
+	Winner   Owner
+	Reserved bool
 }
 
-// Lost lists the virtual servers that the owner wants in vain, in the order in which it named them.
+// Lost lists the virtual servers that the owner wants in vain, in the order in which it named them. What two of them want
+// reserved, neither loses to the other: what to do with the process that listens is for others to say.
 func (l *Ledger) Lost(owner string) []Loss {
 	held := l.holdings[owner]
 	var losses []Loss
 	for _, pool := range held.objects.Pools {
 		if l.lost(pool.Key, held.owner) {
-			losses = append(losses, Loss{pool.Key, *l.pools.claims[pool.Key][0].owner})
+			losses = append(losses, Loss{pool.Key, *l.pools.claims[pool.Key][0].owner, pool.Reserved})
 		}
 	}
 	return losses
@@ -36,7 +38,8 @@ func (l *Ledger) Lost(owner string) []Loss {
 // lost reports whether the owner wants the virtual server and another one gets it.
 func (l *Ledger) lost(key dataplane.VirtualServerKey, owner *Owner) bool {
 	claims := l.pools.claims[key]
-	return len(claims) > 1 && slices.IndexFunc(claims, func(c claim[dataplane.Pool]) bool { return c.owner == owner }) > 0
+	at := slices.IndexFunc(claims, func(c claim[dataplane.Pool]) bool { return c.owner == owner })
+	return at > 0 && !(claims[at].value.Reserved && claims[0].value.Reserved)
 }
 
 // contest adds the entries whose fate may depend on who gets a virtual server: those of the owner whose wishes changed

@@ -126,9 +126,10 @@ func keySet[T any, K comparable](items []T, key func(T) K) map[K]struct{} {
 	return set
 }
 
-// Pool returns the desired pool of a virtual server, if one is wanted.
+// Pool returns the desired pool of a virtual server, if one is wanted rather than reserved.
 func (l *Ledger) Pool(key dataplane.VirtualServerKey) (dataplane.Pool, bool) {
-	return l.pools.winner(key)
+	pool, claimed := l.pools.winner(key)
+	return pool, claimed && !pool.Reserved
 }
 
 // Address reports whether the address is wanted on the device.
@@ -188,8 +189,9 @@ func keys[K comparable, V any](m map[K]V) iter.Seq2[K, struct{}] {
 func (l *Ledger) Objects() dataplane.Objects {
 	var all dataplane.Objects
 	for key := range l.pools.claims {
-		pool, _ := l.pools.winner(key)
-		all.Pools = append(all.Pools, pool)
+		if pool, wanted := l.Pool(key); wanted {
+			all.Pools = append(all.Pools, pool)
+		}
 	}
 	for addr := range l.addresses.claims {
 		all.Addresses = append(all.Addresses, addr)

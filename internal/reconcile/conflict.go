@@ -49,6 +49,7 @@ func (r *Reconciler) contend(pools []dataplane.Pool) {
 		}
 		for _, owner := range r.loop.ledger.Owners(pool.Key) {
 			r.loop.conflicts.contenders[owner.Name] = struct{}{}
+			r.checks.open[owner.Name] = struct{}{}
 		}
 	}
 }
@@ -56,6 +57,7 @@ func (r *Reconciler) contend(pools []dataplane.Pool) {
 // reportConflicts says of every Service whose conflicts may have changed what it wants in vain, or that there is nothing
 // left.
 func (r *Reconciler) reportConflicts() {
+	r.settleChecks()
 	for owner := range r.loop.conflicts.contenders {
 		delete(r.loop.conflicts.contenders, owner)
 		lost := r.loop.ledger.Lost(owner)
@@ -85,7 +87,7 @@ func (r *Reconciler) lostProblems(owner string, lost []ledger.Loss) []service.Pr
 		if winnerSource != source {
 			rival += " of source " + winnerSource
 		}
-		problem := lostProblem(loss.Key, loser, winner)
+		problem := lostProblem(loss, loser, winner)
 		problem.Object, problem.UID, problem.Rival = "Service "+name.String(), loser.UID, rival
 		problem.Reason = rival + problem.Reason
 		// A NodePort is lost at each address of the node, which is told once.
@@ -98,25 +100,35 @@ func (r *Reconciler) lostProblems(owner string, lost []ledger.Loss) []service.Pr
 
 // lostProblem says by which of its fields the loser wants the virtual server, and what of the winner's is in its way. The
 // sentence lacks its subject, the winner.
-func lostProblem(key dataplane.VirtualServerKey, loser, winner service.Service) service.Problem {
+func lostProblem(loss ledger.Loss, loser, winner service.Service) service.Problem {
+	key := loss.Key
 	field, its := wantedBy(loser, key), wantedBy(winner, key)
-	what, value := "address or port", netip.AddrPortFrom(key.Addr, key.Port).String()
+	what, value, lost := "address or port", netip.AddrPortFrom(key.Addr, key.Port).String(), "this Service is not served there"
 	if isNodePort(field) && isNodePort(its) {
 		what, value = "nodePort", fmt.Sprint(key.Port)
+	}
+	if field == healthCheckField || its == healthCheckField {
+		what = "port"
+	}
+	if loss.Reserved {
+		field, lost = healthCheckField, "load balancers are not answered for this Service"
 	}
 	because := "being older"
 	if winner.Created.Equal(loser.Created) {
 		because = "being as old and the first by name"
 	}
 	return service.Problem{
-		Field: field,
-		Value: value + "/" + strings.ToUpper(key.Protocol.String()),
-		Reason: fmt.Sprintf(" has it (%s), %s, and this Service is not served there until that one goes; give one of them another %s",
-			its, because, what),
+		Field:  field,
+		Value:  value + "/" + strings.ToUpper(key.Protocol.String()),
+		Reason: fmt.Sprintf(" has it (%s), %s, and %s until that one goes; give one of them another %s", its, because, lost, what),
 	}
 }
 
-func isNodePort(field string) bool { return strings.HasSuffix(field, ".nodePort") }
+const healthCheckField = "spec.healthCheckNodePort"
+
+func isNodePort(field string) bool {
+	return strings.HasSuffix(field, ".nodePort") || field == healthCheckField
+}
 
 // wantedBy names the field by which a Service wants a virtual server.
 func wantedBy(svc service.Service, key dataplane.VirtualServerKey) string {
@@ -133,6 +145,9 @@ func wantedBy(svc service.Service, key dataplane.VirtualServerKey) string {
 		if port.NodePort == key.Port && port.Protocol == key.Protocol {
 			return fmt.Sprintf("spec.ports[%d].nodePort", i)
 		}
+	}
+	if svc.Policy.HealthCheckNodePort == key.Port && key.Protocol == dataplane.TCP {
+		return healthCheckField
 	}
 	return "spec.ports" // it has just changed; a report of the new state is under way
 }

@@ -28,13 +28,28 @@ func (h HealthCheck) equal(o HealthCheck) bool {
 	return h.Same(o) && maps.Equal(h.Sockets, o.Sockets)
 }
 
-// healthChecks knows what was last reported, so that a round reports no more than what it changed.
+// healthChecks knows what Services want, and what was last reported, so that a round reports no more than what it changed.
 type healthChecks struct {
-	reported map[string]HealthCheck // by source and name; Services without a port are left out
+	wanted   map[string]HealthCheck // by source and name; Services without a port are left out
+	reported map[string]HealthCheck // those of them that are answered
+	open     map[string]struct{}    // owners whose wishes, or chances, changed since settleChecks
 	changed  []HealthCheck
 }
 
-// set takes note of what a Service wants now.
+func newHealthChecks() healthChecks {
+	return healthChecks{wanted: make(map[string]HealthCheck), reported: make(map[string]HealthCheck), open: make(map[string]struct{})}
+}
+
+// want takes note of what a Service wants now.
+func (h *healthChecks) want(owner string, check HealthCheck) {
+	delete(h.wanted, owner)
+	if len(check.Sockets) > 0 {
+		h.wanted[owner] = check
+	}
+	h.open[owner] = struct{}{}
+}
+
+// set takes note of what a Service gets now.
 func (h *healthChecks) set(owner string, check HealthCheck) {
 	before, known := h.reported[owner]
 	if known && before.equal(check) || !known && len(check.Sockets) == 0 {
@@ -53,6 +68,44 @@ func (h *healthChecks) take() []HealthCheck {
 	changed := h.changed
 	h.changed = nil
 	return changed
+}
+
+// reserve adds to a Service's objects that IPVS is to leave its healthCheckNodePort alone. (IPVS takes packets to a virtual
+// server before the node's own processes see them.)
+func (r *Reconciler) reserve(objects dataplane.Objects, check HealthCheck) dataplane.Objects {
+	keys := make(map[dataplane.VirtualServerKey]struct{})
+	for socket := range check.Sockets {
+		for _, addr := range r.loop.facts.NodePortAddrs {
+			if dataplane.FamilyOf(addr) == dataplane.FamilyOf(socket.Addr()) {
+				keys[dataplane.KeyOf(dataplane.TCP, addr, socket.Port())] = struct{}{}
+			}
+		}
+	}
+	for _, pool := range objects.Pools {
+		delete(keys, pool.Key) // its own external IP, which the node has
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(keys), dataplane.VirtualServerKey.Compare) {
+		objects.Pools = append(objects.Pools, dataplane.Pool{VirtualServer: dataplane.VirtualServer{Key: key}, Reserved: true})
+	}
+	return objects
+}
+
+// settleChecks gives Services the health checks that they want and no older Service's NodePort is in the way of.
+func (r *Reconciler) settleChecks() {
+	for owner := range r.checks.open {
+		check, wanted := r.checks.wanted[owner]
+		if !wanted {
+			check.Source, check.Service = ownedBy(owner)
+		}
+		for _, loss := range r.loop.ledger.Lost(owner) {
+			if loss.Reserved {
+				check.Sockets = maps.Clone(check.Sockets)
+				maps.DeleteFunc(check.Sockets, func(at netip.AddrPort, _ int) bool { return dataplane.FamilyOf(at.Addr()) == loss.Key.Family })
+			}
+		}
+		r.checks.set(owner, check)
+	}
+	clear(r.checks.open)
 }
 
 // healthCheck says what a delivered Service wants: a socket in each of its families on each address that

@@ -58,7 +58,7 @@ type status struct {
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1),
-		survey: survey{outcome: make(chan func())}, checks: healthChecks{reported: make(map[string]HealthCheck)}}
+		survey: survey{outcome: make(chan func())}, checks: newHealthChecks()}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
 		facts:  service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},

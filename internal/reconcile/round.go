@@ -94,8 +94,9 @@ func (r *Reconciler) translate(d delivery) dataplane.Keys {
 			r.observer.Problems(translated(dirty), nil)
 		}
 		done()
-		r.replace(owner, objects, keys)
-		r.checks.set(owner.Name, r.healthCheck(dirty))
+		check := r.healthCheck(dirty)
+		r.replace(owner, r.reserve(objects, check), keys)
+		r.checks.want(owner.Name, check)
 	}
 	r.reportConflicts()
 	return keys
