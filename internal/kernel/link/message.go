@@ -40,8 +40,11 @@ func appendAddressRequest(b []byte, verb dataplane.Verb, index int, addr netip.A
 	}
 	family, addrFlags := byte(unix.AF_INET), byte(0)
 	if addr.Is6() {
+		family = unix.AF_INET6
+	}
+	if addr.Is6() && verb != dataplane.Delete {
 		// The device has no link: a search for duplicates finds nothing and keeps the address unusable meanwhile.
-		family, addrFlags = unix.AF_INET6, unix.IFA_F_NODAD
+		addrFlags = unix.IFA_F_NODAD
 	}
 	b = nlbatch.Begin(b, kind, flags)
 	b = append(b, family, byte(addr.BitLen()), addrFlags, unix.RT_SCOPE_UNIVERSE)

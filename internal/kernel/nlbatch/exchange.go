@@ -22,10 +22,7 @@ func (c *Conn) exchange(encode func([]byte) []byte, visit func(Message) error) (
 		return true, err
 	}
 	c.seq++
-	c.out = complete(encode(c.out[:0]), 0, c.seq)
-	if flags := flagsOf(c.out); flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
-		setFlags(c.out, flags|unix.NLM_F_ACK)
-	}
+	c.out = marshal(c.out[:0], c.seq, encode)
 	var refused, stopped error
 	interrupted := false
 	_, err = c.roundTrip(func(m Message) (done bool, err error) {

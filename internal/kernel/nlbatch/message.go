@@ -36,6 +36,18 @@ func complete(b []byte, start int, seq uint32) []byte {
 	return pad(b, size)
 }
 
+// Marshal returns a request as it is sent by itself, with sequence number 0.
+func Marshal(encode func([]byte) []byte) []byte { return marshal(nil, 0, encode) }
+
+// marshal appends a request whose answer has an end: that of a dump, or an acknowledgement.
+func marshal(b []byte, seq uint32, encode func([]byte) []byte) []byte {
+	b = complete(encode(b), 0, seq)
+	if flags := flagsOf(b); flags&unix.NLM_F_DUMP != unix.NLM_F_DUMP {
+		setFlags(b, flags|unix.NLM_F_ACK)
+	}
+	return b
+}
+
 func flagsOf(message []byte) uint16 { return binary.NativeEndian.Uint16(message[6:]) }
 
 func setFlags(message []byte, flags uint16) { binary.NativeEndian.PutUint16(message[6:], flags) }
