@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,6 +27,7 @@ func affinity(seconds int32) func(*corev1.Service) {
 }
 
 // Affinity holds for every kind of address, and can be switched off and on. rr would go to the other endpoint each time.
+// A client whose endpoint terminates goes to another one, and sticks to that (P13).
 func TestB21_AffinityHoldsAndCanBeSwitched(t *testing.T) {
 	t.Parallel()
 	s := sharedScene(t)
@@ -49,10 +51,17 @@ func TestB21_AffinityHoldsAndCanBeSwitched(t *testing.T) {
 			}
 		}
 	}
+	// A client may be with one or the other: of the two steps, one moves it.
+	for gone, left := range map[*topology.Pod]*topology.Pod{s.web: s.far, s.far: s.web} {
+		service.SetEndpoints(t, s.Endpoint(gone).Terminating(), s.Endpoint(left))
+		s.Settle(t)
+		servedBy(t, gone.Name+" terminates", service, s.some(), left.Name)
+	}
 }
 
 // Affinity outlives the connections that it sent one way, and ends with its timeout once they are gone. UDP is
-// asked, whose connections the kernel can be told to forget soon.
+// asked, whose connections the kernel can be told to forget soon; those of TCP, which it forgets two minutes after their end,
+// hold the affinity.
 func TestB21_AffinityExpires(t *testing.T) {
 	t.Parallel()
 	const seconds = 5
@@ -74,6 +83,30 @@ func TestB21_AffinityExpires(t *testing.T) {
 		if other[i] == first[i] {
 			t.Errorf("%s still goes to %s after its affinity expired", way, first[i])
 		}
+	}
+	s.outlives(t, service, seconds)
+}
+
+// outlives checks that affinity does not end before a closed connection's TIME_WAIT, which is longer than its timeout.
+func (s *scene) outlives(t *testing.T, service *cluster.Service, seconds int) {
+	t.Helper()
+	tcp := cluster.Of(cluster.Ways(cluster.ClusterIP), topology.TCP)
+	s.awaitTable(t, service, tcp, fmt.Sprintf("rr -p %d", seconds), s.web, s.far)
+	first := s.backends(t, service, tcp)
+	closed := time.Now()
+	cluster.AwaitFor(t, time.Duration(seconds)*10*time.Second, "more than the timeout", func() error {
+		for _, way := range tcp {
+			if s.noConnections(t, service, []cluster.Way{way}, false) == nil {
+				t.Fatalf("%s: TIME_WAIT ended %v after the connection, before it could show anything", way, time.Since(closed))
+			}
+		}
+		if passed := time.Since(closed); passed < time.Duration(3*seconds)*time.Second {
+			return fmt.Errorf("only %v have passed", passed)
+		}
+		return nil
+	})
+	if again := s.backends(t, service, tcp); !slices.Equal(first, again) {
+		t.Errorf("%s went to %s, and to %s when TIME_WAIT had outlived the timeout", tcp, first, again)
 	}
 }
 

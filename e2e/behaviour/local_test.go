@@ -186,20 +186,28 @@ func TestB40_P20_SourceRangesForTheNode(t *testing.T) {
 	service := s.AddService(t, "ranges", cluster.Type(corev1.ServiceTypeLoadBalancer))
 	service.Expose(t)
 	service.SetEndpoints(t, s.both()...)
-	ways := cluster.Of(cluster.Ways(cluster.LoadBalancerIP), topology.TCP, topology.UDP)
+	ways, all := cluster.Ways(cluster.LoadBalancerIP), []string{"pod", "node", "outside"}
+	client := []string{alone(s.Client.IPv4).String(), alone(s.Client.IPv6).String()}
 	for _, step := range []struct {
 		ranges []string
 		served []string
+		six    []string // if others than on IPv4
 	}{
-		{[]string{"10.244.0.0/16", "fd00:10:244::/48"}, []string{"pod"}},
-		{[]string{"172.18.0.0/24", "fd00:172:18::/64"}, []string{"node", "outside"}},
-		{[]string{"0.0.0.0/0", "::/0"}, []string{"pod", "node", "outside"}},
-		{nil, []string{"pod", "node", "outside"}},
+		{ranges: []string{"10.244.0.0/16", "fd00:10:244::/48"}, served: []string{"pod"}},
+		{ranges: []string{"172.18.0.0/24", "fd00:172:18::/64"}, served: []string{"node", "outside"}},
+		{ranges: []string{"10.244.0.0/16"}, served: []string{"pod"}, six: all}, // the other family is not limited
+		{ranges: client, served: []string{"outside"}},
+		{ranges: []string{"0.0.0.0/0", "::/0"}, served: all},
+		{served: all},
 	} {
 		service.Update(t, func(c *corev1.Service) { c.Spec.LoadBalancerSourceRanges = step.ranges })
 		s.Settle(t)
 		s.everyWay(t, ways, func(t *testing.T, way cluster.Way, from asker) {
-			if slices.Contains(step.served, from.name) {
+			served := step.served
+			if way.Family == topology.IPv6 && step.six != nil {
+				served = step.six
+			}
+			if slices.Contains(served, from.name) {
 				ask(t, from.from, service.Target(way))
 			} else if _, err := probe.Ask(t.Context(), from.from, shortly(service.Target(way))); err == nil {
 				t.Errorf("with ranges %s it is served", step.ranges)

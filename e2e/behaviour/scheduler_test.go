@@ -7,6 +7,7 @@ import (
 
 	"kube-ipvs-proxy/e2e/cluster"
 	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
 )
 
 // rr spreads evenly, lc prefers the endpoint with fewer connections, sh sends a source to one endpoint. A restart with
@@ -38,6 +39,8 @@ func (s *scene) schedules(t *testing.T, scheduler string, service *cluster.Servi
 		s.prefersIdle(t, way)
 	case "sh":
 		s.sticks(t, service.Target(way))
+	case "mh":
+		s.fallsBack(t, service, way)
 	default:
 		ask(t, s.client.Netns, service.Target(way))
 	}
@@ -64,6 +67,22 @@ func (s *scene) schedulers(t *testing.T) []string {
 // options are the flags that come with a scheduler (P14: the next real server stands in for one that drains).
 func options(scheduler string) string {
 	return map[string]string{"sh": " -b sh-fallback", "mh": " -b mh-fallback,mh-port"}[scheduler]
+}
+
+// fallsBack has one endpoint drain, to which the hash goes on sending about half of the clients' ports (P14).
+func (s *scene) fallsBack(t *testing.T, service *cluster.Service, way cluster.Way) {
+	t.Helper()
+	session := s.hold(t, service.Target(way))
+	service.SetEndpoints(t, s.Endpoint(s.web).Terminating(), s.Endpoint(s.far))
+	s.Settle(t)
+	if tally, err := probe.AskN(t.Context(), s.client.Netns, service.Target(way), 12); err != nil || tally.Backends["far"] != 12 {
+		t.Errorf("while web drains: %v, %v; want all to far", tally, err)
+	}
+	if way.Protocol == topology.TCP {
+		goesOn(t, "mh", []held{session})
+	}
+	service.SetEndpoints(t, s.both()...)
+	s.Settle(t)
 }
 
 func (s *scene) spreadsEvenly(t *testing.T, target probe.Target) {
