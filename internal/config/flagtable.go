@@ -39,7 +39,7 @@ func (f *Flags) apiFlags() []option {
 		{"kube-api-qps", "clientConnection.qps", &client.QPS, "requests per second to the API server, on average"},
 		{"kube-api-burst", "clientConnection.burst", &client.Burst, "requests to the API server that may come at once"},
 		{"config-sync-period", "configSyncPeriod", &f.file.ConfigSyncPeriod.Duration,
-			"how often all objects of the API server are looked at again; more than 0"},
+			"accepted for compatibility: nothing needs to be delivered twice; more than 0"},
 	}
 }
 
