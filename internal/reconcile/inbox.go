@@ -155,38 +155,39 @@ func (b *inbox) fetch(urgent func(service.Name) bool) delivery {
 	defer b.mu.Unlock()
 	d := delivery{node: b.node, others: b.others, nodeDirty: b.nodeDirty, complete: true}
 	b.nodeDirty = false
+	var ready []*source
 	for _, s := range b.sources {
 		if len(s.awaited) > 0 {
 			d.complete = false
-			continue
-		}
-		d.services = append(d.services, s.take(urgent)...)
-	}
-	if len(d.services) > 0 && urgent != nil {
-		d.more = true
-		return d
-	}
-	for _, s := range b.sources {
-		if len(s.awaited) == 0 {
-			d.services = append(d.services, s.take(nil)...)
+		} else {
+			ready = append(ready, s)
 		}
 	}
+	if urgent != nil {
+		if d.services = take(ready, urgent); len(d.services) > 0 {
+			d.more = true
+			return d
+		}
+	}
+	d.services = take(ready, func(service.Name) bool { return true })
 	if d.complete {
 		d.triggered, b.triggered = b.triggered, nil
 	}
 	return d
 }
 
-// take removes the dirty Services that are asked for and returns their views.
-func (s *source) take(want func(service.Name) bool) []dirtyView {
+// take removes the dirty Services that are wanted from the sources and returns their views.
+func take(sources []*source, want func(service.Name) bool) []dirtyView {
 	var taken []dirtyView
-	for name := range s.dirty {
-		if want != nil && !want(name) {
-			continue
+	for _, s := range sources {
+		for name := range s.dirty {
+			if !want(name) {
+				continue
+			}
+			view, exists := s.catalog.View(name)
+			taken = append(taken, dirtyView{s.name, name, view, exists})
+			delete(s.dirty, name)
 		}
-		view, exists := s.catalog.View(name)
-		taken = append(taken, dirtyView{s.name, name, view, exists})
-		delete(s.dirty, name)
 	}
 	return taken
 }

@@ -94,6 +94,7 @@ func (m *marks) lease(owner ledger.Owner, ports []service.Port) (markOf translat
 	before := m.held[owner.Name]
 	kept, given := keep(before, ports), make(map[portID]uint32)
 	var now []holding
+	starved := false
 	markOf = func(port service.Port, targets []dataplane.VirtualServerKey) uint32 {
 		id := idOf(port)
 		if mark, asked := given[id]; asked {
@@ -103,10 +104,12 @@ func (m *marks) lease(owner ledger.Owner, ports []service.Port) (markOf translat
 		if !held || m.isForeign(mark) {
 			mark = m.choose(owner.Name, id, targets)
 		}
-		if given[id] = mark; mark != 0 {
-			m.taken[mark] = struct{}{}
-			now = append(now, holding{port, mark})
+		if given[id] = mark; mark == 0 {
+			starved = true
+			return 0
 		}
+		m.taken[mark] = struct{}{}
+		now = append(now, holding{port, mark})
 		return mark
 	}
 	return markOf, func() {
@@ -118,7 +121,7 @@ func (m *marks) lease(owner ledger.Owner, ports []service.Port) (markOf translat
 		if m.held[owner.Name] = now; len(now) == 0 {
 			delete(m.held, owner.Name)
 		}
-		if delete(m.starved, owner.Name); slices.Contains(slices.Collect(maps.Values(given)), 0) {
+		if delete(m.starved, owner.Name); starved {
 			m.starved[owner.Name] = owner
 		}
 	}

@@ -158,7 +158,7 @@ func (r *Reconciler) observe(event dataplane.Event) {
 		l.planner.ObserveDeviceGone()
 		clear(l.pending.Addresses) // they would fail; when the device is back, all are looked at
 		l.status.foundation.at(now)
-		r.survey.founded = false
+		r.survey.founded = false // a snapshot before there is a device would fail
 	case dataplane.NodeAddressesChanged:
 		l.status.addresses.request(now)
 	case dataplane.Overrun:

@@ -37,7 +37,7 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	l.retries.due(l.started, keys)
 	if !l.status.complete && d.complete && !d.more {
 		l.status.complete = true
-		r.marks.inherited = nil
+		r.marks.inherited = nil      // whoever is still there has asked for its own
 		keys.Merge(l.planner.Keys()) // from now on, what nothing wants may go
 	}
 	round := r.apply(ctx, keys)
