@@ -64,6 +64,10 @@ func (d *Driver) deleteFamily(ctx context.Context, family dataplane.Family, m ma
 		}
 		return
 	}
+	d.deleteEntries(ctx, family, stale, m, results)
+}
+
+func (d *Driver) deleteEntries(ctx context.Context, family dataplane.Family, stale []entry, m matcher, results []error) {
 	// Exactly the entries that were seen are deleted, not others that took their places.
 	answers := d.conn.Batch(ctx, len(stale), func(b []byte, i int) []byte {
 		return append(begin(b, family, nl.IPCTNL_MSG_CT_DELETE, 0), stale[i].identity...)

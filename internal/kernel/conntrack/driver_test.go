@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -124,6 +125,52 @@ func TestDumpIsFiltered(t *testing.T) {
 		if err != nil || len(got) != want {
 			t.Errorf("a dump of protocol %d: %d entries, %v; want %d", protocol, len(got), err, want)
 		}
+	}
+}
+
+// Entries that vanish between the look and the deletion (ENOENT in the middle of a batch) are as good as deleted, and keep
+// no other from being deleted.
+func TestEntriesThatVanish(t *testing.T) {
+	d := open(t)
+	virtual, real := netip.MustParseAddrPort("10.96.0.10:53"), netip.MustParseAddrPort("10.1.0.1:5353")
+	trackMany(t, 100, virtual, real)
+	m := newMatcher([]dataplane.Flows{flowsOf(dataplane.UDP, virtual.String(), real.String())}, []int{0})
+	stale, err := d.stale(t.Context(), dataplane.IPv4, m)
+	if err != nil || len(stale) != 100 {
+		t.Fatalf("%d entries, %v", len(stale), err)
+	}
+	for _, one := range []int{0, 49, 50, 99} {
+		results := make([]error, 1)
+		d.deleteEntries(t.Context(), dataplane.IPv4, stale[one:one+1], m, results)
+		if results[0] != nil {
+			t.Error(results[0])
+		}
+	}
+	if left := tracked(t); len(left) != 96 {
+		t.Errorf("left are %d entries, not 96", len(left))
+	}
+	results := make([]error, 1)
+	d.deleteEntries(t.Context(), dataplane.IPv4, stale, m, results)
+	if left := tracked(t); results[0] != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, results[0])
+	}
+}
+
+// The kernel's answers really do not fit: nothing is left behind all the same.
+func TestOverrunOfTheReceiveBuffer(t *testing.T) {
+	d := open(t)
+	wire, _ := d.conn.Wire()
+	if err := unix.SetsockoptInt(wire.(*nlbatch.Socket).FD(), unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
+		t.Fatal(err)
+	}
+	virtual, real := netip.MustParseAddrPort("10.96.0.10:53"), netip.MustParseAddrPort("10.1.0.1:5353")
+	trackMany(t, 300, virtual, real)
+	flows := []dataplane.Flows{flowsOf(dataplane.UDP, virtual.String(), real.String())}
+	if err := d.Delete(t.Context(), flows)[0]; err != nil {
+		t.Error(err)
+	}
+	if left := tracked(t); len(left) != 0 {
+		t.Errorf("left %v", left)
 	}
 }
 

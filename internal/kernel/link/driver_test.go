@@ -204,6 +204,38 @@ func TestApplyMany(t *testing.T) {
 	}
 }
 
+// What the kernel refuses in the middle of a batch (EACCES: IPv6 is off) fails by itself, with the receive buffer too small
+// for the answers and with one that holds them.
+func TestRefusalsInTheMiddle(t *testing.T) {
+	d := ensured(t)
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+dataplane.Device+"/disable_ipv6", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	var ops []dataplane.Operation
+	for i := range 600 {
+		addr := fmt.Sprintf("10.96.%d.%d", i/250, i%250+1)
+		if i%3 == 1 {
+			addr = fmt.Sprintf("fd00::%x", i+1)
+		}
+		ops = append(ops, operations(dataplane.Add, addr)...)
+	}
+	for _, small := range []bool{false, true} {
+		if wire, _ := d.conn.batch.Wire(); small {
+			if err := unix.SetsockoptInt(wire.(*nlbatch.Socket).FD(), unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, err := range d.Apply(t.Context(), ops) {
+			if refused := i%3 == 1; refused != errors.Is(err, dataplane.ErrUnavailable) || refused != (err != nil) {
+				t.Fatalf("small %v: %v: %v", small, ops[i], err)
+			}
+		}
+		if got, err := d.Addresses(t.Context()); err != nil || len(got) != 400 {
+			t.Errorf("small %v: %d addresses, %v", small, len(got), err)
+		}
+	}
+}
+
 // P25: addresses that are not the proxy's stay out of sight and out of reach.
 func TestForeignAddressesStay(t *testing.T) {
 	d := ensured(t)

@@ -143,6 +143,34 @@ func TestKernelOverrunOfTheReceiveBuffer(t *testing.T) {
 	}
 }
 
+// deaf loses every answer.
+type deaf struct{ Wire }
+
+func (w deaf) Receive(b []byte) (int, error) {
+	if _, err := w.Wire.Receive(b); err != nil {
+		return 0, err
+	}
+	return 0, unix.ENOBUFS
+}
+
+// When no answer ever arrives, the outcome is unknown, and reading it anew tells: here the kernel has done it all.
+func TestKernelOutcomeUnknown(t *testing.T) {
+	c := openRoute(t)
+	before := addresses(t, c)
+	hearing := c.wire
+	c.wire = deaf{hearing}
+	answers, _, good := mixed(c, 50)
+	for i, err := range answers {
+		if !errors.Is(err, dataplane.ErrUnknown) || RefusedWith(err) != 0 {
+			t.Errorf("operation %d: %v", i, err)
+		}
+	}
+	c.wire = hearing
+	if got := addresses(t, c) - before; got != good {
+		t.Errorf("%d addresses, want %d", got, good)
+	}
+}
+
 // counting counts the overruns.
 type counting struct {
 	Wire
