@@ -69,6 +69,41 @@ func TestP12LostAnswerBehindARestlessVirtualServer(t *testing.T) {
 	})
 }
 
+// P12: an addition whose outcome is unknown, of an endpoint that is gone before it is tried again, is looked up at once. An
+// addition that failed waits for the next audit.
+func TestP12UnknownOutcomeIsLookedUp(t *testing.T) {
+	for _, unknown := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			failure := errors.New("answers were lost")
+			if unknown {
+				failure = fmt.Errorf("%w: %w", dataplane.ErrUnknown, failure)
+			}
+			fake := newFake(t)
+			faulty := kerneltest.NewFaulty(fake, 1, kerneltest.Faults{Decide: func(op dataplane.Operation) kerneltest.Fault {
+				if op.Verb == dataplane.Add && strings.Contains(op.String(), "10.1.0.9:8080") {
+					return kerneltest.Fault{Err: failure, TakesEffect: true}
+				}
+				return kerneltest.Fault{}
+			}})
+			o := options()
+			o.AuditPeriod = 24 * time.Hour
+			f := startWith(t, fake, faulty, o)
+			f.source.SetService(web("web", "10.96.0.1", 0))
+			f.source.SetSlice(slice("web", "10.1.0.1"))
+			f.complete()
+			f.settle(5 * time.Second)
+			f.source.SetSlice(slice("web", "10.1.0.1", "10.1.0.9"))
+			f.settle(0)
+			f.source.SetSlice(slice("web", "10.1.0.1"))
+			f.settle(time.Minute)
+			weight, left := f.reals(webKey)["10.1.0.9"]
+			if (left && weight > 0) == unknown {
+				t.Errorf("unknown %v: after %d audits, the endpoint that is gone is there %v, with weight %d", unknown, len(f.observer.audits), left, weight)
+			}
+		})
+	}
+}
+
 // Between two audits there is a whole period, also when one takes longer than that.
 func TestRestBetweenSlowAudits(t *testing.T) {
 	for _, foundation := range []time.Duration{15 * time.Second, 40 * time.Second} {

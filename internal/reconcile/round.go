@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -140,6 +141,9 @@ func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
 			}
 			round.Failures = append(round.Failures, Failure{operations[i], err})
 			failed.AddOf(operations[i].Object)
+			if errors.Is(err, dataplane.ErrUnknown) { // what it left behind may be wanted by nobody by the time it is tried again
+				l.status.snapshot.request(l.started)
+			}
 		}
 	}
 	now := r.options.Clock.Now()
