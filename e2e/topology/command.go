@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// outputDelay is how long after a program's end its inherited pipes may stay open.
-	outputDelay = 2 * time.Second
+	// outputDelay is how long after a program's end its pipes may stay open. Another program that was started at the same
+	// moment has them until it executes, which takes seconds on a busy emulated machine.
+	outputDelay = 30 * time.Second
 	// killTimeout bounds the wait for killed programs.
 	killTimeout = 5 * time.Second
 )
