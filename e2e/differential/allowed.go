@@ -43,7 +43,7 @@ func Rules() []Rule {
 		{"health-check ports without NodePort addresses", "P16", "Health checks pass the filter whatever nodePortAddresses selects; kube-proxy leaves out the ports of Services with NodePorts when it selects nothing.", healthPort},
 		{"bucket size", "P21", "Sets have kube-proxy's parameters; that its ipset asks for the newest revision of the type, too, which has a bucket size, changes nothing for either.", bucketSize},
 		{"fall-back of sh and mh", "P14", "Without the flag new connections fail as long as an endpoint drains.", fallback},
-		{"addresses of other nodes are not bound", "P18", "Binding one cuts this node off from that one.", otherNode},
+		{"addresses of other nodes are not bound", "P18", "Binding one cuts this node off from that one. Where nodePortAddresses names networks, kube-proxy then serves NodePorts on it, too.", otherNode},
 		{"source range of length 0", "P20", "hash:net cannot hold it, so it is stored in two halves; kube-proxy leaves all ranges of the family away, with the same effect.", everySource},
 	}
 }
@@ -196,17 +196,23 @@ func withFallback(options string) string {
 	return strings.Join(fields, " ")
 }
 
-// otherNode: kube-proxy has bound the address of another node.
+// otherNode: kube-proxy has bound the address of another node, or serves a NodePort on it.
 func otherNode(d Difference, p Pair) bool {
-	if d.Ours {
+	if d.Ours || d.Kind == Set {
 		return false
 	}
-	text, _, _ := strings.Cut(d.Text, "/")
-	addr, err := netip.ParseAddr(text)
-	if err != nil || !slices.Contains(p.OtherNodes, addr) {
-		return false
+	server := d.Of
+	switch {
+	case d.Kind == Address || d.Kind == Entry && d.Of == setName("KUBE-IPVS-IPS", isSix(d.Text)):
+		text, _, _ := strings.Cut(d.Text, "/")
+		addr, err := netip.ParseAddr(text)
+		return err == nil && slices.Contains(p.OtherNodes, addr)
+	case d.Kind == Entry:
+		server = serverOf(d.Text)
 	}
-	return d.Kind == Address || d.Kind == Entry && d.Of == setName("KUBE-IPVS-IPS", addr.Is6())
+	_, text, _ := strings.Cut(server, " ")
+	at, err := netip.ParseAddrPort(text)
+	return err == nil && slices.Contains(p.OtherNodes, at.Addr()) && at.Port() >= firstNodePort
 }
 
 // everySource: the daemon has both halves of everything as source ranges of a load-balancer address.

@@ -73,6 +73,9 @@ func ruleTests() []ruleTest {
 		{rule: ruleFallback, theirs: "-A -t 10.96.0.1:80 -s sh -p 60", ours: "-A -t 10.96.0.1:80 -s sh -p 60 -b sh-fallback",
 			wrong: "-A -t 10.96.0.1:80 -s sh -p 90 -b sh-fallback", replaces: true},
 		{rule: ruleOther, theirs: "172.18.0.12/32\nadd KUBE-IPVS-IPS 172.18.0.12", ours: "", wrong: "10.0.0.1/32"},
+		{rule: ruleOther, theirs: "-A -t 172.18.0.12:30000 -s rr\n-a -t 172.18.0.12:30000 -r 10.0.0.9:80 -m -w 1\nadd KUBE-NODE-PORT-LOCAL-SCTP-HASH 172.18.0.12,sctp:30001",
+			ours: "", wrong: "-A -t 172.18.0.12:30002 -s rr"},
+		{rule: ruleOther, theirs: "-A -u 172.18.0.12:30000 -s rr", ours: "", wrong: "-A -u 172.18.0.12:80 -s rr"},
 		{rule: ruleSources, theirs: "", ours: "add KUBE-LOAD-BALANCER-FW 10.0.0.1,tcp:80\n" +
 			"add KUBE-LOAD-BALANCER-SOURCE-CIDR 10.0.0.1,tcp:80,0.0.0.0/1\nadd KUBE-LOAD-BALANCER-SOURCE-CIDR 10.0.0.1,tcp:80,128.0.0.0/1",
 			wrong: "add KUBE-LOAD-BALANCER-FW 10.0.0.2,tcp:80"},
