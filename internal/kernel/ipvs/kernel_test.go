@@ -207,16 +207,21 @@ func TestKernelErrors(t *testing.T) {
 	expect(t, d, "-A -t 192.0.2.1:80 -s rr", "-a -t 192.0.2.1:80 -r 198.51.100.1:80 -m -w 1")
 }
 
-// bigBatch fills one virtual server with n-1 operations, every 97th of which must fail.
+// bigBatch fills one virtual server with n-1 operations, every 97th of which must fail: by turns with ESRCH, for want of its
+// virtual server, and with ENOENT, for want of the real server to change.
 func bigBatch(n int) []dataplane.Operation {
 	here, gone := key("192.0.2.1:80"), key("192.0.2.2:80")
 	ops := add(vs(here, "rr"))
 	for i := 1; i < n; i++ {
-		target := here
-		if i%97 == 0 {
-			target = gone
+		addr := fmt.Sprintf("198.51.%d.%d:80", i/250, i%250+1)
+		switch {
+		case i%(2*97) == 0:
+			ops = append(ops, op(dataplane.Edit, rs(here, addr, 1)))
+		case i%97 == 0:
+			ops = append(ops, op(dataplane.Add, rs(gone, addr, 1)))
+		default:
+			ops = append(ops, op(dataplane.Add, rs(here, addr, 1)))
 		}
-		ops = append(ops, op(dataplane.Add, rs(target, fmt.Sprintf("198.51.%d.%d:80", i/250, i%250+1), 1)))
 	}
 	return ops
 }

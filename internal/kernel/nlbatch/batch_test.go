@@ -218,7 +218,7 @@ func TestClosed(t *testing.T) {
 	if err := run(c, 1)[0]; !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}
-	if err := c.Call(context.Background(), dumpRequest); !errors.Is(err, os.ErrClosed) {
+	if _, err := items(context.Background(), c); !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}
 }

@@ -91,9 +91,3 @@ func Query[T any](ctx context.Context, c *Conn, encode func([]byte) []byte, deco
 
 // ErrSkip is what a decode function of Query returns for a message that is of no interest.
 var ErrSkip = errors.New("of no interest")
-
-// Call sends one request without an answer other than its acknowledgement, and again when that is lost: it has to be
-// idempotent.
-func (c *Conn) Call(ctx context.Context, encode func([]byte) []byte) error {
-	return c.Batch(ctx, 1, func(b []byte, _ int) []byte { return encode(b) })[0]
-}
