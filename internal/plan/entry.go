@@ -8,7 +8,7 @@ func (d *draft) entry(key dataplane.Entry) {
 	mark, have := d.planner.entries[key]
 	switch {
 	case wanted && (!have || mark != want.Mark):
-		d.then(d.comes(key), add(want))
+		d.then(d.comes(want), add(want))
 	case !wanted && have:
 		if in, goes := d.goes(key, mark); goes {
 			d.then(in, remove(key))
@@ -18,11 +18,17 @@ func (d *draft) entry(key dataplane.Entry) {
 
 // comes returns when an entry is added. An exception of a rule that has been in force waits until the servers are those it
 // is meant for; where nothing has been in force, no client is to get through without it.
-func (d *draft) comes(key dataplane.Entry) phase {
-	if rule, ok := d.planner.options.Exceptions.RuleOf(key); ok {
+func (d *draft) comes(entry dataplane.Entry) phase {
+	if rule, ok := d.planner.options.Exceptions.RuleOf(entry); ok {
 		if _, inForce := d.planner.entries[rule]; inForce {
 			return exceptionsUp
 		}
+	}
+	if _, refuses := d.planner.options.Refusals[entry.Set]; refuses {
+		return refusalsUp
+	}
+	if entry.Mark != 0 {
+		return marksUp
 	}
 	return entriesUp
 }

@@ -30,7 +30,7 @@ func in(objects dataplane.Objects, sets ...string) dataplane.Objects {
 }
 
 // B33: while a policy changes, no new connection is sent to an endpoint elsewhere with the client's address as it is, none
-// meets a marked virtual server that has stopped to take any, and none is refused once there is a server.
+// meets a marked virtual server without servers that take any, and none is refused that is to be served.
 func TestB33PolicyChangesLoseNoConnection(t *testing.T) {
 	b := newPolicyBench(t)
 	local := in(exposed(dataplane.TCP, 1, 2), "LB", "LOCAL", "MARK")
@@ -42,8 +42,14 @@ func TestB33PolicyChangesLoseNoConnection(t *testing.T) {
 	b.expect("ipset del LOCAL 10.96.0.1,tcp:80\nipvsadm -a -t 10.96.0.1:80 -r 10.1.0.2:8080 -m -w 1\nipset del MARK 10.96.0.1,tcp:80\n"+
 		"ipvsadm -e -f 4660 -r 10.1.0.1:8080 -m -w 0\nipvsadm -e -f 4660 -r 10.1.0.2:8080 -m -w 0\n", b.run())
 	b.want(local)
-	b.expect("ipset add MARK 10.96.0.1,tcp:80 skbmark 0x1234\nipvsadm -e -f 4660 -r 10.1.0.1:8080 -m -w 1\nipvsadm -e -f 4660 -r 10.1.0.2:8080 -m -w 1\n"+
+	b.expect("ipvsadm -e -f 4660 -r 10.1.0.1:8080 -m -w 1\nipvsadm -e -f 4660 -r 10.1.0.2:8080 -m -w 1\nipset add MARK 10.96.0.1,tcp:80 skbmark 0x1234\n"+
 		"ipvsadm -e -t 10.96.0.1:80 -r 10.1.0.2:8080 -m -w 0\nipset add LOCAL 10.96.0.1,tcp:80\n", b.run())
+	b.want(in(exposed(dataplane.TCP, 1, 2), "LB", "LOCAL", "MARK", "NOBODY"))
+	b.planner.Adopt(in(web(dataplane.TCP, 1), "LB"))
+	b.changed = b.ledger.All()
+	if up := b.run(); !(strings.Index(up, "-a -f 4660") < strings.Index(up, "add MARK") && strings.Index(up, "add MARK") < strings.Index(up, "add NOBODY")) {
+		t.Errorf("marked before there are servers, or refused before those that are exempt are marked:\n%s", up)
+	}
 	b.want(dataplane.Objects{})
 	if down := b.run(); strings.Index(down, "LOCAL") < strings.Index(down, "ip addr del") {
 		t.Errorf("the exception goes before the address:\n%s", down)

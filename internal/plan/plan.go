@@ -111,6 +111,8 @@ const (
 	exceptionsDown phase = iota // before endpoints on other nodes come: their answers have to find back
 	entriesUp
 	serversUp
+	marksUp    // when there are servers behind the marks
+	refusalsUp // when those who are exempt by a mark have it
 	addressesUp
 	refusalsDown // as soon as there are servers
 	addressesDown
