@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -113,7 +114,11 @@ func explains(t *testing.T) bool {
 	if err := unix.Uname(&name); err != nil {
 		t.Fatal(err)
 	}
-	return strings.Compare(unix.ByteSliceToString(name.Release[:]), "6.6") >= 0
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 6
 }
 
 // The receive buffer is really too small for the answers: they are lost, and asked for again until all are known.
