@@ -151,17 +151,18 @@ func TestB06_LoadBalancerIPOfModeProxy(t *testing.T) {
 		alone := netip.PrefixFrom(addr, addr.BitLen())
 		balancer.AddAddress(t, alone)
 		s.Node.RouteVia(t, alone, balancer)
-		backend.Start(t, balancer.Netns, topology.TCP, netip.AddrPortFrom(addr, cluster.ServicePort))
+		for _, protocol := range topology.Protocols() {
+			backend.Start(t, balancer.Netns, protocol, netip.AddrPortFrom(addr, cluster.ServicePort))
+		}
 		balancer.RouteVia(t, s.Node.PodSubnet(family), s.Node)
 	}
 	s.Settle(t)
-	for _, family := range topology.Families() {
-		way := cluster.Way{Kind: cluster.LoadBalancerIP, Protocol: topology.TCP, Family: family}
-		for _, from := range []asker{{"pod", s.client.Netns}, {"node", s.Node.Netns}} {
-			if answer := ask(t, from.from, service.Target(way)); answer.Backend != balancer.Name {
-				t.Errorf("%s from the %s: %s answers, want the load balancer itself", way, from.name, answer.Backend)
-			}
+	for _, q := range s.questions(cluster.Ways(cluster.LoadBalancerIP), "pod", "node") {
+		if answer := ask(t, q.from.from, service.Target(q.way)); answer.Backend != balancer.Name {
+			t.Errorf("%s: %s answers, want the load balancer itself", q, answer.Backend)
 		}
+	}
+	for _, family := range topology.Families() {
 		if table := s.IPVS(t, service.Address(cluster.LoadBalancerIP, family)); table != "" {
 			t.Errorf("the load balancer's own address is in the table:\n%s", table)
 		}
