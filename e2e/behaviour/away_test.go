@@ -28,7 +28,7 @@ func TestB35_APIServerAway(t *testing.T) {
 	inside := cluster.Ways(cluster.ClusterIP)
 	s.awaitTable(t, service, cluster.Ways(cluster.Kinds()...), "rr", s.web)
 	s.await(t, goes, "web", inside...)
-	fresh, lasting := s.loads(t, service)
+	fresh, lasting, _ := s.loads(t, service)
 
 	before := s.programmed(t, service, goes)
 	s.API.Stop()

@@ -3,14 +3,18 @@ package behaviour
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"kube-ipvs-proxy/e2e/cluster"
 	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/topology"
 )
 
 // pace is the time between two questions of a load: there are many, and the machine may be emulated.
@@ -20,7 +24,7 @@ const pace = time.Second
 const fewest = 5
 
 // Killed and restarted under load, the daemon loses no request and no session, and takes nothing down on the way: the
-// kernel's counters go on from where they were, and UDP flows keep their endpoint (P10).
+// kernel's counters go on from where they were, and UDP flows keep their endpoint and conntrack's entry (P10).
 func TestB34_RestartUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -32,9 +36,9 @@ func TestB34_RestartUnderLoad(t *testing.T) {
 	for _, way := range ways {
 		cluster.Await(t, way.String(), func() error { return answers(t, s.client.Netns, service.Target(way)) })
 	}
-	fresh, lasting := s.loads(t, service)
+	fresh, lasting, flows := s.loads(t, service)
 	ways = cluster.Ways(cluster.ClusterIP, cluster.NodePort)
-	before := s.connections(t, service, ways)
+	before, known := s.connections(t, service, ways), s.entries(t, flows)
 
 	s.daemon.Kill(t)
 	s.daemon.Start(t)
@@ -43,6 +47,9 @@ func TestB34_RestartUnderLoad(t *testing.T) {
 	s.daemon.Restart(t)
 	s.Settle(t)
 	s.notFlushed(t, "restarted", before, service, ways)
+	if diff := cmp.Diff(known, s.entries(t, flows)); diff != "" {
+		t.Errorf("conntrack knows the UDP flows by other ids than before the restarts, -before +after:\n%s", diff)
+	}
 
 	for name, load := range fresh {
 		if tally := load.Stop(); tally.Err() != nil || tally.Answered < fewest {
@@ -57,7 +64,8 @@ func TestB34_RestartUnderLoad(t *testing.T) {
 }
 
 // loads starts asking: by the ClusterIP from a pod and by the NodePort from outside, on new connections and on lasting ones.
-func (s *scene) loads(t *testing.T, service *cluster.Service) (fresh, lasting map[string]*probe.Load) {
+// It returns where the UDP flows among these come from.
+func (s *scene) loads(t *testing.T, service *cluster.Service) (fresh, lasting map[string]*probe.Load, flows []netip.AddrPort) {
 	t.Helper()
 	fresh, lasting = map[string]*probe.Load{}, map[string]*probe.Load{}
 	for _, way := range cluster.Ways(cluster.ClusterIP, cluster.NodePort) {
@@ -72,6 +80,9 @@ func (s *scene) loads(t *testing.T, service *cluster.Service) (fresh, lasting ma
 		}
 		t.Cleanup(func() { _ = session.Close() })
 		lasting[way.String()] = session.StartLoad(t.Context(), pace)
+		if way.Protocol == topology.UDP {
+			flows = append(flows, session.LocalAddr())
+		}
 	}
 	for _, loads := range []map[string]*probe.Load{fresh, lasting} {
 		for name, load := range loads {
@@ -83,7 +94,30 @@ func (s *scene) loads(t *testing.T, service *cluster.Service) (fresh, lasting ma
 			})
 		}
 	}
-	return fresh, lasting
+	return fresh, lasting, flows
+}
+
+// entries are the ids of conntrack's entries of UDP flows from some addresses.
+func (s *scene) entries(t *testing.T, from []netip.AddrPort) map[netip.AddrPort]string {
+	t.Helper()
+	ids := map[netip.AddrPort]string{}
+	for _, client := range from {
+		family := "ipv4"
+		if client.Addr().Is6() {
+			family = "ipv6"
+		}
+		listed := cluster.Run(t, s.Node.Netns, "conntrack", "-L", "-o", "id", "-f", family, "-p", "udp",
+			"--orig-src", client.Addr().String(), "--sport", fmt.Sprint(client.Port()))
+		for field := range strings.FieldsSeq(listed) {
+			if id, found := strings.CutPrefix(field, "id="); found {
+				ids[client] = id
+			}
+		}
+		if ids[client] == "" {
+			t.Errorf("conntrack does not know the flow from %s: %s", client, listed)
+		}
+	}
+	return ids
 }
 
 // connections are the kernel's counts of the connections that each real server of the Service has ever got.
