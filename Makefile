@@ -45,7 +45,7 @@ demo: lab lab-deps build ## show the proxy at work, without a cluster: the first
 	@$(LAB) -preload $(BIN)/demo
 
 # The drivers' tests need a kernel with IPVS; everything else runs anywhere.
-KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter sysctl)
+KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter nlbatch sysctl)
 # The parts of the end-to-end tests run in the lab, one machine at a time: they are sensitive to a slow one.
 E2E_PACKAGES ?= ./e2e/backend ./e2e/behaviour ./e2e/differential ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/topology
 TESTFLAGS ?=
