@@ -121,6 +121,7 @@ func TestForeignStays(t *testing.T) {
 ipvsadm -A -t 198.51.100.1:80 -s rr; ipvsadm -a -t 198.51.100.1:80 -r 10.0.0.1 -g
 ipvsadm -A -u 198.51.100.2:53 -s rr; ipvsadm -a -u 198.51.100.2:53 -r 10.0.0.2 -i
 ipvsadm -A -f 7 -s rr; ipvsadm -a -f 7 -r 10.0.0.3 -m
+ipvsadm -A -t [2001:db8::1]:80 -s rr; ipvsadm -a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -g
 ipset create KUBE-FOO hash:ip; ipset add KUBE-FOO 192.0.2.1
 for family in iptables ip6tables; do
 	$family -N KUBE-FOO; $family -A KUBE-FOO -j ACCEPT; $family -A FORWARD -j KUBE-FOO
@@ -130,7 +131,7 @@ done`)
 	const look = "ipvsadm -Sn; ipset list KUBE-FOO | grep -v Size; iptables-save | grep -v '^[#:]'; ip6tables-save | grep -v '^[#:]'"
 	before := g.sh(t, look)
 	foreign := cluster.TableOf(g.sh(t, "ipvsadm -Sn"))
-	if strings.Count(before, "KUBE-FOO") < 5 || strings.Count(foreign, "\n") != 6 {
+	if strings.Count(before, "KUBE-FOO") < 5 || strings.Count(foreign, "\n") != 8 {
 		t.Fatalf("the test's own things are not there:\n%s", before)
 	}
 	d := g.start(t)
