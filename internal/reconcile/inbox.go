@@ -170,9 +170,7 @@ func (b *inbox) fetch(urgent func(service.Name) bool) delivery {
 		}
 	}
 	d.services = take(ready, func(service.Name) bool { return true })
-	if d.complete {
-		d.triggered, b.triggered = b.triggered, nil
-	}
+	d.triggered, b.triggered = b.triggered, nil
 	return d
 }
 
