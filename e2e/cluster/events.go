@@ -1,13 +1,15 @@
 package cluster
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Events returns the Events on the Service that kubectl describe shows: those of its name and UID.
+// Events returns the daemon's Events on the Service that kubectl describe shows: those of its name and UID. The API server,
+// too, writes some.
 func (s *Service) Events(t testing.TB) []corev1.Event {
 	t.Helper()
 	kind, uid := "Service", string(s.UID)
@@ -16,5 +18,5 @@ func (s *Service) Events(t testing.TB) []corev1.Event {
 	if err != nil {
 		t.Fatalf("list the Events of Service %s: %v", s.Name, err)
 	}
-	return list.Items
+	return slices.DeleteFunc(list.Items, func(e corev1.Event) bool { return e.ReportingController != "kube-ipvs-proxy" })
 }

@@ -17,8 +17,8 @@ import (
 const (
 	quickSettings = 1
 	quickSeeds    = 3
-	quickObjects  = 24
-	quickChanges  = 16
+	quickObjects  = 16
+	quickChanges  = 10
 )
 
 func TestMain(m *testing.M) {
