@@ -90,7 +90,7 @@ diff-kube-proxy: lab lab-deps build controlplane ## compare with kube-proxy on s
 
 # For example: make bench BENCHFLAGS='-contestants kube-ipvs-proxy -rounds 1 -lab-flags -preload'
 .PHONY: bench
-bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy in ipvs and nftables mode (an hour; see BENCHFLAGS)
+bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy in ipvs and nftables mode (long; BENCHFLAGS shortens it)
 	@$(GOBUILD) -o $(BIN)/bench ./e2e/bench
 	@$(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS)
 
