@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -147,26 +146,4 @@ func randomObjects(random *rand.Rand) dataplane.Objects {
 		}
 	}
 	return objects
-}
-
-func BenchmarkReplaceOneOf10000(b *testing.B) {
-	l := ledger.New(nil)
-	wish := func(i int) dataplane.Objects {
-		addr := netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})
-		p := dataplane.Pool{VirtualServer: dataplane.VirtualServer{Key: dataplane.KeyOf(dataplane.TCP, addr, 80), Scheduler: "rr"}}
-		for e := range 10 {
-			p.RealServers = append(p.RealServers, dataplane.RealServer{
-				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(e), byte(i >> 8), byte(i)}), 80), Weight: 1})
-		}
-		return dataplane.Objects{Pools: []dataplane.Pool{p}, Addresses: []netip.Addr{addr}}
-	}
-	for i := range 10000 {
-		replace(l, owner(fmt.Sprint(i), 0), wish(i))
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		changed := wish(i % 10000)
-		changed.Pools[0].RealServers = slices.Delete(changed.Pools[0].RealServers, 0, i%2)
-		replace(l, owner(fmt.Sprint(i%10000), 0), changed)
-	}
 }
