@@ -61,6 +61,22 @@ func (r *retries) due(now time.Time, keys dataplane.Keys) {
 	}
 }
 
+// dueOf returns when the operations on an object that failed are tried again.
+func (r *retries) dueOf(object dataplane.Object) time.Time {
+	var key any = object
+	switch x := object.(type) {
+	case dataplane.VirtualServer:
+		key = x.Key
+	case dataplane.Member:
+		key = x.VirtualServer
+	case dataplane.Address:
+		key = x.Addr
+	case dataplane.Entry:
+		key = x.Key()
+	}
+	return r.objects[key].due
+}
+
 // next returns when the earliest retry is due.
 func (r *retries) next() (at time.Time, any bool) {
 	for _, attempt := range r.objects {
@@ -87,6 +103,13 @@ func (s *step) request(now time.Time) {
 
 // at makes the step due at the given time.
 func (s *step) at(due time.Time) { s.due, s.waiting = due, true }
+
+// by makes the step due at the given time at the latest, unless it is backing off after a failure.
+func (s *step) by(due time.Time) {
+	if !s.waiting || s.failures == 0 && due.Before(s.due) {
+		s.at(due)
+	}
+}
 
 // begin reports whether the step is due, and if so takes it for begun: a request from now on asks for another time.
 func (s *step) begin(now time.Time) bool {

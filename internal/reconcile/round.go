@@ -141,18 +141,26 @@ func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
 			}
 			round.Failures = append(round.Failures, Failure{operations[i], err})
 			failed.AddOf(operations[i].Object)
-			if errors.Is(err, dataplane.ErrUnknown) { // what it left behind may be wanted by nobody by the time it is tried again
-				l.status.snapshot.request(l.started)
-			}
 		}
 	}
 	now := r.options.Clock.Now()
 	l.retries.settle(keys, failed, now)
+	l.lookUp(round.Failures)
 	round.Waiting = len(l.retries.objects)
 	if !l.status.drain.waiting && l.planner.MayDrain() {
 		l.status.drain.at(now.Add(drainPeriod))
 	}
 	return round
+}
+
+// lookUp has the kernel read when operations with an unknown outcome are tried again: what they left behind may be wanted
+// by nobody by then. Not before that, since reading the kernel leads to another try at once.
+func (l *loop) lookUp(failures []Failure) {
+	for _, failure := range failures {
+		if errors.Is(failure.Err, dataplane.ErrUnknown) {
+			l.status.snapshot.by(l.retries.dueOf(failure.Operation.Object))
+		}
+	}
 }
 
 // ended tells the planner which draining real servers have no connections any more, if they were counted just now.
