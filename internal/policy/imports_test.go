@@ -24,7 +24,7 @@ func mayImport() map[string][]string {
 		"kernel/ipvs":       {dataplane, "kernel/nlbatch"},
 		"kernel/link":       {dataplane, "kernel/nlbatch"},
 		"kernel/ipset":      {dataplane, "kernel/nlbatch"},
-		"kernel/netfilter":  {dataplane},
+		"kernel/netfilter":  {dataplane, "kernel/nlbatch"},
 		"kernel/conntrack":  {dataplane, "kernel/nlbatch"},
 		"kernel/sysctl":     {dataplane},
 		"kernel/host":       {dataplane, kernel, "kernel/ipvs", "kernel/link", "kernel/ipset", "kernel/netfilter", "kernel/conntrack"},

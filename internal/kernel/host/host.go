@@ -93,6 +93,9 @@ func Open(ctx context.Context, options Options) (*Host, error) {
 	dev, linkErr := link.Open()
 	set, ipsetErr := ipset.Open(ipset.WithWarnings(warn))
 	ct, conntrackErr := conntrack.Open()
+	if options.Netfilter.Tables == nil {
+		options.Netfilter.Tables = netfilter.HasTables
+	}
 	filter, filterErr := netfilter.Open(ctx, options.Netfilter)
 	h := &Host{}
 	if ipvsErr == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
 )
@@ -40,108 +39,6 @@ func (d *Driver) Retarget(ctx context.Context, rulesets []dataplane.Ruleset, fro
 	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
 		return retargeting(want, have, reference, to)
 	})
-}
-
-// planner decides what to do to one table. It may return a change and an error.
-type planner func(want table, have savedTable) (change, error)
-
-// forEach reads each family once and carries out what the planner decides for each of its tables.
-func (d *Driver) forEach(ctx context.Context, rulesets []dataplane.Ruleset, plan planner) ([]string, error) {
-	var done []string
-	var errs []error
-	for _, rules := range rulesets {
-		lines, err := d.family(ctx, rules, plan)
-		done = append(done, lines...)
-		errs = append(errs, err)
-	}
-	return done, errors.Join(errs...)
-}
-
-// family writes all tables with one program, since starting it costs more than all that it does. One that fails may have
-// committed the first tables, so they are read again before each gets a program of its own.
-func (d *Driver) family(ctx context.Context, rules dataplane.Ruleset, plan planner) ([]string, error) {
-	if err := d.Available(rules.Family); err != nil {
-		return nil, err
-	}
-	tables, err := compile(rules)
-	if err != nil {
-		return nil, err
-	}
-	edits, err := d.draft(ctx, rules.Family, tables, plan)
-	if err != nil {
-		return nil, err
-	}
-	if edits.several() {
-		if d.restore(ctx, rules.Family, edits.text()) == nil {
-			return edits.report(rules.Family)
-		}
-		again, err := d.draft(ctx, rules.Family, tables, plan)
-		if err != nil {
-			return nil, err
-		}
-		again.recall(edits)
-		edits = again
-	}
-	for i := range edits {
-		if text := edits[i : i+1].text(); text != "" {
-			edits[i].failed = d.restore(ctx, rules.Family, text)
-		}
-	}
-	return edits.report(rules.Family)
-}
-
-// draft reads a family and has the planner decide about each of its tables.
-func (d *Driver) draft(ctx context.Context, family dataplane.Family, tables []table, plan planner) (edits, error) {
-	have, err := d.save(ctx, family)
-	if err != nil {
-		return nil, err
-	}
-	all := make(edits, len(tables))
-	for i, want := range tables {
-		all[i].table = want.name
-		if have[want.name].foreign {
-			all[i].objection = fmt.Errorf("it holds rules made with nft(8) that iptables cannot show: %w; move those to a table of their own",
-				dataplane.ErrConflict)
-			continue
-		}
-		all[i].change, all[i].objection = plan(want, have[want.name])
-	}
-	return all, nil
-}
-
-// save reads all tables of a family at once.
-func (d *Driver) save(ctx context.Context, family dataplane.Family) (saved, error) {
-	command := Command{Path: d.tools[family].save}
-	text, err := d.execute(ctx, command)
-	if err != nil {
-		return nil, explain(command, err)
-	}
-	have, err := parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%v: %w", family, err)
-	}
-	return have, nil
-}
-
-// restore commits changes, for each table all of them or none.
-func (d *Driver) restore(ctx context.Context, family dataplane.Family, input string) error {
-	command := Command{
-		Path:  d.tools[family].restore,
-		Args:  []string{"-w", fmt.Sprint(int(d.options.LockWait / time.Second)), "--noflush"},
-		Stdin: input,
-	}
-	if _, err := d.execute(ctx, command); err != nil {
-		return explain(command, err)
-	}
-	return nil
-}
-
-func (d *Driver) execute(ctx context.Context, command Command) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
-	defer cancel()
-	command.Env = []string{"LC_ALL=C", "XTABLES_LOCKFILE=" + d.options.LockFile}
-	d.runs.Add(1)
-	return d.options.Runner.Run(ctx, command)
 }
 
 // removal empties our chains, takes out the jumps to them, then destroys those that nobody else uses.

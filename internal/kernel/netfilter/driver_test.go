@@ -172,14 +172,14 @@ func TestHostRunsWithoutShellAndEndsInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := (Host{}).Run(t.Context(), Command{Path: cat, Stdin: "$HOME"}); out != "$HOME" || err != nil {
+	if out, err := (Host{}).Start(t.Context(), Command{Path: cat, Stdin: "$HOME"})(); out != "$HOME" || err != nil {
 		t.Errorf("cat = %q, %v", out, err)
 	}
-	if out, err := (Host{}).Run(t.Context(), Command{Path: cat}); out != "" || err != nil {
+	if out, err := (Host{}).Start(t.Context(), Command{Path: cat})(); out != "" || err != nil {
 		t.Errorf("cat without input = %q, %v; want an immediate end", out, err)
 	}
 	exit := (*ExitError)(nil)
-	if _, err := (Host{}).Run(t.Context(), Command{Path: cat, Args: []string{"/nowhere"}}); !errors.As(err, &exit) || !strings.Contains(exit.Stderr, "/nowhere") {
+	if _, err := (Host{}).Start(t.Context(), Command{Path: cat, Args: []string{"/nowhere"}})(); !errors.As(err, &exit) || !strings.Contains(exit.Stderr, "/nowhere") {
 		t.Errorf("cat /nowhere = %v, want its exit code and message", err)
 	}
 	sleep, err := Host{}.Find("sleep")
@@ -188,7 +188,7 @@ func TestHostRunsWithoutShellAndEndsInTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := (Host{}).Run(ctx, Command{Path: sleep, Args: []string{"60"}}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := (Host{}).Start(ctx, Command{Path: sleep, Args: []string{"60"}})(); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("sleep 60 = %v, want it stopped", err)
 	}
 	if _, err := (Host{}).Find("no-such-program"); err == nil {

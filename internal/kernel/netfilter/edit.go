@@ -43,6 +43,15 @@ func (e edits) text() string {
 	return text.String()
 }
 
+// fail notes that the only table that had to change could not be written.
+func (e edits) fail(err error) {
+	for i := range e {
+		if !e[i].change.empty() {
+			e[i].failed = err
+		}
+	}
+}
+
 // recall notes that tables in which nothing has to change any more were put right by an earlier attempt.
 func (e edits) recall(attempt edits) {
 	for i := range e {

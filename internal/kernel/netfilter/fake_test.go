@@ -30,7 +30,12 @@ func (f *fakeRunner) Find(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }
 
-func (f *fakeRunner) Run(ctx context.Context, c Command) (string, error) {
+func (f *fakeRunner) Start(ctx context.Context, c Command) func() (string, error) {
+	text, err := f.run(ctx, c)
+	return func() (string, error) { return text, err }
+}
+
+func (f *fakeRunner) run(ctx context.Context, c Command) (string, error) {
 	if _, limited := ctx.Deadline(); !limited {
 		f.Errorf("%s runs without a time limit", c)
 	}

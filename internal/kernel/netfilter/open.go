@@ -38,6 +38,9 @@ type Options struct {
 	Timeout  time.Duration // for each execution; 0: 30 s
 	ProcSys  string        // empty: /proc/sys; read to learn whether IPv6 is enabled
 	ProcNet  string        // empty: /proc/thread-self/net; read to learn whether iptables-legacy has tables
+	// Tables tells whether nf_tables has any table of a family, like HasTables; nil: the programs are asked.
+	Tables func(context.Context, dataplane.Family) (bool, error)
+	Now    func() time.Time // nil: time.Now
 }
 
 // tools are the programs of one family.
@@ -45,29 +48,34 @@ type tools struct{ save, restore string }
 
 // Driver writes rules with one variant of the iptables programs. It is not for concurrent use, except Executions.
 type Driver struct {
-	options Options
-	variant string
-	tools   map[dataplane.Family]tools
-	missing map[dataplane.Family]error
-	runs    atomic.Uint64
+	options  Options
+	variant  string
+	tools    map[dataplane.Family]tools
+	missing  map[dataplane.Family]error
+	runs     atomic.Uint64
+	choice   func() candidate // nil, or what waits until the variant is known
+	readings map[dataplane.Family]reading
 }
 
 // Open finds the variant that the host uses and the families that it can serve. The kubelet tells the variant by a chain
 // of its own in table mangle; without one, the variant with more Kubernetes chains, then with more rules, is taken, then
 // the plain programs. It executes iptables-save at most once per variant and family, and not at all for a variant that
-// nobody has used. The error wraps
-// dataplane.ErrUnavailable when no family can be served.
+// nobody has used. It does not wait for these programs, unless the variants serve different families; what they print
+// saves the first Ensure a reading if it follows soon. The error wraps dataplane.ErrUnavailable when no family can be
+// served.
 func Open(ctx context.Context, options Options) (*Driver, error) {
 	d := &Driver{options: options.withDefaults()}
 	candidates, err := d.candidates()
 	if err != nil {
 		return nil, err
 	}
-	chosen := candidates[0]
+	d.adopt(candidates[0])
 	if len(candidates) > 1 {
-		chosen = d.detect(ctx, candidates)
+		d.choice = d.detect(ctx, candidates)
 	}
-	d.adopt(chosen)
+	if !alike(candidates) {
+		d.settle()
+	}
 	if len(d.tools) == 0 {
 		return nil, fmt.Errorf("no family can be served: %w", errors.Join(d.missing[dataplane.IPv4], d.missing[dataplane.IPv6]))
 	}
@@ -75,7 +83,10 @@ func Open(ctx context.Context, options Options) (*Driver, error) {
 }
 
 // Variant returns Legacy, NFT or Plain.
-func (d *Driver) Variant() string { return d.variant }
+func (d *Driver) Variant() string {
+	d.settle()
+	return d.variant
+}
 
 // Families returns the families that can be served, IPv4 first.
 func (d *Driver) Families() []dataplane.Family {
@@ -121,15 +132,10 @@ func (o Options) withDefaults() Options {
 	if o.ProcNet == "" {
 		o.ProcNet = "/proc/thread-self/net"
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return o
-}
-
-// candidate is one variant with the programs found, and what the host has in it.
-type candidate struct {
-	variant      string
-	tools        map[dataplane.Family]tools
-	hint, canary bool
-	kube, rules  int
 }
 
 // candidates returns the variants that are installed and allowed, the preferred first when nothing else decides.
@@ -172,77 +178,6 @@ func program(family dataplane.Family, variant, verb string) string {
 		name += variant + "-"
 	}
 	return name + verb
-}
-
-// detect looks what the host has in each variant and returns the one it uses. A variant that cannot be read is one that
-// the kernel does not have, so it has nothing in it.
-func (d *Driver) detect(ctx context.Context, candidates []candidate) candidate {
-	best := candidates[0]
-	for i, c := range candidates {
-		if c.variant == Plain {
-			continue // the same as one of the others
-		}
-		d.look(ctx, &c)
-		if i == 0 || c.better(best) {
-			best = c
-		}
-	}
-	return best
-}
-
-// look reads everything rather than table mangle alone: asking iptables-legacy for a table by name would create it.
-func (d *Driver) look(ctx context.Context, c *candidate) {
-	for _, f := range dataplane.Families() {
-		t, ok := c.tools[f]
-		if !ok || c.variant == Legacy && d.legacyUnused(f) {
-			continue
-		}
-		text, err := d.execute(ctx, Command{Path: t.save})
-		if err != nil {
-			continue
-		}
-		for line := range strings.SplitSeq(text, "\n") {
-			c.count(line)
-		}
-	}
-}
-
-// legacyUnused reports whether iptables-legacy has no tables, so that its programs would print nothing. The kernel lists
-// the tables in a file that exists while the module of the family is loaded (xt_proto_init in net/netfilter/x_tables.c).
-func (d *Driver) legacyUnused(family dataplane.Family) bool {
-	name := "ip_tables_names"
-	if family == dataplane.IPv6 {
-		name = "ip6_tables_names"
-	}
-	names, err := os.ReadFile(filepath.Join(d.options.ProcNet, name))
-	return errors.Is(err, os.ErrNotExist) || err == nil && len(names) == 0
-}
-
-func (c *candidate) count(line string) {
-	name, _, _ := strings.Cut(strings.TrimPrefix(line, ":"), " ")
-	switch {
-	case strings.HasPrefix(line, "-A "):
-		c.rules++
-	case !strings.HasPrefix(line, ":KUBE-"):
-	case name == hintChain:
-		c.hint = true
-	case name == canaryChain:
-		c.canary = true
-	default:
-		c.kube++
-	}
-}
-
-func (c candidate) better(than candidate) bool {
-	switch {
-	case c.hint != than.hint:
-		return c.hint
-	case c.canary != than.canary:
-		return c.canary
-	case c.kube != than.kube:
-		return c.kube > than.kube
-	}
-	return c.rules > than.rules
 }
 
 // adopt settles for one variant and notes why a family cannot be served.

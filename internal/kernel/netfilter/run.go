@@ -17,8 +17,9 @@ import (
 type Runner interface {
 	// Find returns the path of a program, or an error wrapping exec.ErrNotFound.
 	Find(name string) (path string, err error)
-	// Run executes a program to its end and returns what it printed. A program that fails yields an *ExitError.
-	Run(ctx context.Context, command Command) (stdout string, err error)
+	// Start starts a program. What it returns waits for the end, once, and returns what the program printed; one that
+	// fails or cannot be started yields an error, an *ExitError if it ran.
+	Start(ctx context.Context, command Command) (wait func() (stdout string, err error))
 }
 
 // Command is one execution.
@@ -68,8 +69,8 @@ func (Host) Find(name string) (string, error) {
 	return "", err
 }
 
-// Run executes the command on the calling thread's network namespace. When the context ends, the program is killed.
-func (Host) Run(ctx context.Context, command Command) (string, error) {
+// Start starts the command in the calling thread's network namespace. When the context ends, the program is killed.
+func (Host) Start(ctx context.Context, command Command) (wait func() (string, error)) {
 	cmd := exec.CommandContext(ctx, command.Path, command.Args...)
 	cmd.Env = append(os.Environ(), command.Env...)
 	cmd.WaitDelay = time.Second
@@ -78,12 +79,17 @@ func (Host) Run(ctx context.Context, command Command) (string, error) {
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if ended := ctx.Err(); err != nil && ended != nil {
-		return "", fmt.Errorf("%s stopped: %w", command, errors.Join(ended, err))
+	err := cmd.Start()
+	return func() (string, error) {
+		if err == nil {
+			err = cmd.Wait()
+		}
+		if ended := ctx.Err(); err != nil && ended != nil {
+			return "", fmt.Errorf("%s stopped: %w", command, errors.Join(ended, err))
+		}
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			return "", &ExitError{Code: exit.ExitCode(), Stderr: stderr.String()}
+		}
+		return stdout.String(), err
 	}
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return "", &ExitError{Code: exit.ExitCode(), Stderr: stderr.String()}
-	}
-	return stdout.String(), err
 }
