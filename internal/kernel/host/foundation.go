@@ -99,22 +99,23 @@ func (h *Host) ensureSets(ctx context.Context, foundation kernel.Foundation) (re
 	return repaired, err
 }
 
-// conflictsIn separates the sets that are in the way from the other errors.
+// conflictsIn separates the sets that are in the way from the other errors, the latter as they are.
 func conflictsIn(err error) (conflicts []*ipset.ConflictError, others error) {
 	var rest []error
 	var visit func(error)
 	visit = func(err error) {
+		conflict, found := errors.AsType[*ipset.ConflictError](err)
+		if !found { // kept whole: it says which object it is about
+			rest = append(rest, err)
+			return
+		}
 		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, one := range joined.Unwrap() {
 				visit(one)
 			}
 			return
 		}
-		if conflict, ok := errors.AsType[*ipset.ConflictError](err); ok {
-			conflicts = append(conflicts, conflict)
-			return
-		}
-		rest = append(rest, err)
+		conflicts = append(conflicts, conflict)
 	}
 	if err != nil {
 		visit(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,6 +118,16 @@ func TestFoundationFailures(t *testing.T) {
 	}
 	// Only now it is known that no rule uses a stand-in any more.
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure rules", "destroy set "+standInFor("A"))
+}
+
+// What is wrong with a set is told in its driver's words, which name the set, also beside a set in the way.
+func TestFoundationFailuresAreTold(t *testing.T) {
+	h, s := stubbed()
+	s.fail["ensure set A"] = errors.Join(&ipset.Error{Action: "create A", Code: int(syscall.ENOMEM)}, &ipset.ConflictError{Set: "B"})
+	_, err := h.EnsureFoundation(t.Context(), foundation("A"))
+	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "create A") {
+		t.Errorf("error %v does not tell what was tried", err)
+	}
 }
 
 // usedBy adds a rule for each set of a foundation, one that spares the first, and one that needs none.
