@@ -46,7 +46,7 @@ demo: lab lab-deps build ## show the proxy at work, without a cluster: the first
 
 # The drivers' tests need a kernel with IPVS; everything else runs anywhere.
 KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter nlbatch sysctl)
-# The parts of the end-to-end tests run in the lab, one machine at a time: they are sensitive to a slow one.
+# The parts of the end-to-end tests. Two run at a time, each with a machine of the lab and a control plane of its own.
 E2E_PACKAGES ?= ./e2e/backend ./e2e/behaviour ./e2e/differential ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/topology
 TESTFLAGS ?=
 # As go test, and in the end it says how many tests there were, and of each that was skipped, why.
@@ -73,8 +73,8 @@ controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minute
 # RUN selects tests by name: make e2e RUN=TestB01
 .PHONY: e2e
 e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API server, kernel and packets
-	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy $(BIN)/controlplane \
-		$(GOTEST) -p 1 -parallel 4 -timeout 20m -exec $(LAB) $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
+	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy \
+		$(GOTEST) -p 2 -parallel 4 -timeout 25m -exec '$(BIN)/controlplane $(LAB)' $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
 # One random case again: make diff-kube-proxy SEED=17 SEEDS=1. A fresh SEED each time finds more than the same one.
 SEED ?= $(shell date +%s)
