@@ -138,14 +138,14 @@ func (l *logObserver) StepDone(step reconcile.Step, err error) {
 
 // Audited implements reconcile.Observer.
 func (l *logObserver) Audited(audit reconcile.Audit) {
-	level := zapcore.InfoLevel
 	if !l.complete && len(audit.Repaired) > 0 {
-		// At the first start on a node everything is missing; the single lines are for those who ask.
+		// At the first start on a node everything is missing; what that is, is for those who ask, and not to hold up the rest.
 		l.log.Info("device, sets and rules are in place", zap.Int("put right", len(audit.Repaired)))
-		level = verboseRound
+		l.log.Log(verboseRound, "put right", zap.Strings("what", audit.Repaired))
+		audit.Repaired = nil
 	}
 	for _, repaired := range audit.Repaired {
-		l.log.Log(level, "put right", zap.String("what", repaired))
+		l.log.Info("put right", zap.String("what", repaired))
 	}
 	if audit.Drifted > 0 {
 		l.log.Warn("the kernel was not as it was left; it is repaired", zap.Int("objects", audit.Drifted))

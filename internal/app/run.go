@@ -60,6 +60,10 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 	if cfg.Run.WriteTo != "" {
 		return config.WriteFile(cfg.Run.WriteTo, &cfg.File)
 	}
+	api := &connection{}
+	if !cfg.Run.Cleanup && !cfg.Run.InitOnly {
+		api = connect(ctx, cfg.API) // it takes as long as what follows, and needs nothing of it
+	}
 	kernel, err := host.Open(ctx, host.Options{Warn: func(message string) { log.Warn(message) }})
 	if err != nil {
 		return withStatus(statusKernel, err)
@@ -80,7 +84,7 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 		log.Info("kernel parameters are set; nothing more to do")
 		return nil
 	}
-	return serve(ctx, cfg, kernel, log)
+	return serve(ctx, cfg, kernel, api, log)
 }
 
 // adjustOOMScore tells the kernel how readily to kill this process when memory runs out. Not being allowed to is no
@@ -102,13 +106,13 @@ func version() string {
 }
 
 // serve runs the daemon until the context ends.
-func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.Logger) error {
+func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *connection, log *zap.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	families, wall := kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
 	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families)}
-	client, err := newClient(ctx, cfg.API)
+	client, err := api.await()
 	if err != nil {
 		return withStatus(statusSource, err)
 	}
@@ -120,7 +124,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap.L
 	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
 	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
 	group, ctx := errgroup.WithContext(ctx)
-	for _, source := range newSources(cfg, client, reconciler, log) {
+	for _, source := range newSources(cfg, api, reconciler, log) {
 		if aging, ok := source.(interface {
 			Ages() map[string]time.Duration
 		}); ok {

@@ -85,15 +85,15 @@ func ours(cfg config.Config) func(dataplane.VirtualServerKey) bool {
 }
 
 // newSources connects the sources that are configured with the reconciler: manifests, the API server, or both.
-func newSources(cfg config.Config, client kubernetes.Interface, reconciler *reconcile.Reconciler, log *zap.Logger) []runner {
+func newSources(cfg config.Config, api *connection, reconciler *reconcile.Reconciler, log *zap.Logger) []runner {
 	var sources []runner
 	if dir := cfg.API.Manifests; dir != "" {
 		sources = append(sources, manifests.New(dir, cfg.Node.Name, reconciler.Source("manifests", manifests.Completes()...),
 			manifests.Options{Log: log.Sugar().Infow}))
 	}
-	if client != nil {
+	if api.client != nil {
 		sink := reconciler.Source("api", kube.Completes()...)
-		sources = append(sources, kube.New(client, cfg.Node.Name, sink, kube.Options{}))
+		sources = append(sources, greeted{kube.New(api.client, cfg.Node.Name, sink, kube.Options{}), api})
 	}
 	return sources
 }

@@ -113,8 +113,16 @@ func (m *Metrics) RoundDone(round reconcile.Round) {
 	}
 	m.own.services.Add(float64(round.Services))
 	m.own.waiting.Set(float64(round.Waiting))
+	type work struct {
+		kind string
+		verb dataplane.Verb
+	}
+	done := make(map[work]int) // a round can have ten thousands of operations, and finding a counter takes long
 	for _, op := range round.Operations {
-		m.own.operations.WithLabelValues(kind(op.Object), op.Verb.String()).Inc()
+		done[work{kind(op.Object), op.Verb}]++
+	}
+	for w, count := range done {
+		m.own.operations.WithLabelValues(w.kind, w.verb.String()).Add(float64(count))
 	}
 	for _, failure := range round.Failures {
 		m.own.failures.WithLabelValues(kind(failure.Operation.Object), failure.Operation.Verb.String()).Inc()
