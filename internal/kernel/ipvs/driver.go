@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 
@@ -16,8 +17,10 @@ import (
 //
 // Errors wrap the sentinels of package dataplane together with the kernel's errno.
 type Driver struct {
-	mu   sync.Mutex
-	conn *conn
+	mu      sync.Mutex
+	conn    *conn
+	options optionTable
+	six     sightings
 }
 
 // Open opens the driver in the calling thread's network namespace, which must also be that of the threads that call its
@@ -29,57 +32,14 @@ func Open() (*Driver, error) {
 		_ = c.batch.Close()
 		return nil, err
 	}
-	return &Driver{conn: c}, nil
+	return &Driver{conn: c, options: openOptionTable()}, nil
 }
 
-// Close releases the socket. Nothing in the kernel changes. Later calls of other methods fail.
+// Close releases the sockets. Nothing in the kernel changes. Later calls of other methods fail.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.conn.batch.Close()
-}
-
-// Pools returns every virtual server of the namespace with its real servers, in the kernel's order and whoever added
-// them, and the active plus inactive connections of the real servers whose weight is 0. It returns all or an error. A
-// virtual server that is deleted meanwhile is left out. Between two virtual servers, other methods get their turn; what they
-// change may be in the result or not.
-func (d *Driver) Pools(ctx context.Context) ([]dataplane.Pool, map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error) {
-	services, err := d.services(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	pools := make([]dataplane.Pool, 0, len(services))
-	draining := make(counts)
-	for _, service := range services {
-		servers, exists, err := d.realServers(ctx, service.Key)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !exists {
-			continue
-		}
-		pool := dataplane.Pool{VirtualServer: service, RealServers: make([]dataplane.RealServer, 0, len(servers))}
-		for _, server := range servers {
-			pool.RealServers = append(pool.RealServers, server.RealServer)
-			if server.Weight == 0 {
-				draining.put(service.Key, server)
-			}
-		}
-		pools = append(pools, pool)
-	}
-	return pools, draining, nil
-}
-
-func (d *Driver) services(ctx context.Context) ([]dataplane.VirtualServer, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.conn.services(ctx)
-}
-
-func (d *Driver) realServers(ctx context.Context, key dataplane.VirtualServerKey) (servers []destination, exists bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.conn.realServers(ctx, key)
+	return errors.Join(d.conn.batch.Close(), d.options.close())
 }
 
 // Connections returns the active plus inactive connections of every real server of the given virtual servers. A virtual
@@ -87,7 +47,7 @@ func (d *Driver) realServers(ctx context.Context, key dataplane.VirtualServerKey
 func (d *Driver) Connections(ctx context.Context, keys []dataplane.VirtualServerKey) (map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.conn.connections(ctx, keys)
+	return d.connections(ctx, keys)
 }
 
 // Apply carries out operations on virtual servers and members, in order, and returns one result for each, nil for
@@ -99,6 +59,7 @@ func (d *Driver) Connections(ctx context.Context, keys []dataplane.VirtualServer
 func (d *Driver) Apply(ctx context.Context, ops []dataplane.Operation) []error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.six.expect(ops)
 	return d.conn.apply(ctx, ops)
 }
 

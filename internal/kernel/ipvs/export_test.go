@@ -42,6 +42,14 @@ func (d *Driver) fd() int {
 // ForgetFamily makes the driver use a number that no netlink family has.
 func (d *Driver) ForgetFamily() { d.conn.family = 1000 }
 
+// ByNetlink makes the driver read by generic netlink alone.
+func (d *Driver) ByNetlink() error { return d.options.close() }
+
+// connections is Driver.Connections on a connection of a test's own.
+func (c *conn) connections(ctx context.Context, keys []dataplane.VirtualServerKey) (counts, error) {
+	return (&Driver{conn: c}).Connections(ctx, keys)
+}
+
 // pools is Driver.Pools on a connection of a test's own.
 func (c *conn) pools(ctx context.Context) ([]dataplane.Pool, counts, error) {
 	return (&Driver{conn: c}).Pools(ctx)

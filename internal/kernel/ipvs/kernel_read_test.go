@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -272,4 +273,40 @@ func dropNetAdmin(t *testing.T) {
 			t.Errorf("get CAP_NET_ADMIN back: %v", err)
 		}
 	})
+}
+
+// The two interfaces of the kernel tell the same, also of what others put there: a real server of IPv6 behind a virtual
+// server of IPv4, which the older one hides.
+func TestKernelInterfacesAgree(t *testing.T) {
+	d, byNetlink := openFresh(t), open(t)
+	if err := byNetlink.ByNetlink(); err != nil {
+		t.Fatal(err)
+	}
+	for key, servers := range everyKind() {
+		mustApply(t, d, add(vs(key, "mh"), rs(key, servers[0], 3), rs(key, servers[1], 0))...)
+	}
+	for _, line := range []string{
+		"-A -t 192.0.2.9:80 -s sh -b sh-port,sh-fallback -p 77 -M 255.255.0.0",
+		"-a -t 192.0.2.9:80 -r 198.51.100.1:81 -g -w 2",
+		"-A -u 192.0.2.9:53 -s wlc -o",
+		"-a -u 192.0.2.9:53 -r [2001:db8:1::9]:53 -i -w 5",
+		"-A -f 77 -s rr",
+	} {
+		if out, err := exec.Command("ipvsadm", strings.Fields(line)...).CombinedOutput(); err != nil {
+			t.Fatalf("ipvsadm %s: %v: %s", line, err, out)
+		}
+	}
+	ctx := context.Background()
+	want, wantDraining, wantErr := byNetlink.Pools(ctx)
+	got, gotDraining, err := d.Pools(ctx)
+	if err := errors.Join(wantErr, err); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(dataplane.Objects{Pools: want}.Dump(), dataplane.Objects{Pools: got}.Dump()); diff != "" {
+		t.Errorf("(-by netlink +by both)\n%s", diff)
+	}
+	compare := []cmp.Option{cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
+	if diff := cmp.Diff(wantDraining, gotDraining, compare...); diff != "" || len(got) != len(everyKind())+3 {
+		t.Errorf("%d virtual servers, draining (-by netlink +by both)\n%s", len(got), diff)
+	}
 }

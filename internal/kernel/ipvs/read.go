@@ -31,28 +31,6 @@ func (c *conn) services(ctx context.Context) ([]dataplane.VirtualServer, error) 
 	return unique(all, func(v dataplane.VirtualServer) dataplane.VirtualServerKey { return v.Key }), nil
 }
 
-// connections reads the real servers of some virtual servers for their connections.
-func (c *conn) connections(ctx context.Context, keys []dataplane.VirtualServerKey) (counts, error) {
-	found := make(counts, len(keys))
-	for _, key := range keys {
-		if err := validateKey(key); err != nil {
-			return nil, fmt.Errorf("read the real servers of %s: %w", key, err)
-		}
-		servers, exists, err := c.realServers(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		if !exists {
-			continue
-		}
-		found[key] = make(map[netip.AddrPort]uint32, len(servers))
-		for _, server := range servers {
-			found.put(key, server)
-		}
-	}
-	return found, nil
-}
-
 // realServers reads what is behind a virtual server, each real server once. The kernel answers a dump for a virtual
 // server that is not there like one for an empty one, so of an empty answer it asks whether the virtual server exists.
 func (c *conn) realServers(ctx context.Context, key dataplane.VirtualServerKey) (servers []destination, exists bool, err error) {
