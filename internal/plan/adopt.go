@@ -123,6 +123,10 @@ func (p *Planner) adoptPools(found []dataplane.Pool) map[dataplane.VirtualServer
 		if p.Foreign(f) {
 			continue
 		}
+		if old != nil && p.holds(old, f) {
+			pools[f.Key] = old
+			continue
+		}
 		pools[f.Key] = p.adoptPool(f)
 		if old != nil {
 			pools[f.Key].unlisted = old.unlisted
@@ -137,6 +141,22 @@ func (p *Planner) adoptPools(found []dataplane.Pool) map[dataplane.VirtualServer
 		keep(before.reals, now.reals, members)
 	}
 	return pools
+}
+
+// holds reports whether a pool found is the confirmed one, which then need not be built anew.
+func (p *Planner) holds(have *pool, found dataplane.Pool) bool {
+	if have.server != found.VirtualServer || len(have.reals) != len(found.RealServers) {
+		return false
+	}
+	for _, real := range found.RealServers {
+		if now, ok := have.reals[real.Addr]; !ok || now != real {
+			return false
+		}
+		if real.Weight == 0 {
+			p.weightless[found.Key] = struct{}{}
+		}
+	}
+	return true
 }
 
 func (p *Planner) adoptPool(found dataplane.Pool) *pool {
@@ -155,6 +175,9 @@ func (p *Planner) adoptPool(found dataplane.Pool) *pool {
 
 // same reports whether the kernel holds the same in both.
 func (p *pool) same(o *pool) bool {
+	if p == o {
+		return true
+	}
 	if p.server != o.server || len(p.reals) != len(o.reals) {
 		return false
 	}

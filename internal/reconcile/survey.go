@@ -3,7 +3,6 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"maps"
 	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
@@ -73,7 +72,7 @@ func (r *Reconciler) ensureFoundation(ctx context.Context) {
 			r.observer.StepDone(StepFoundation, err)
 			r.survey.repaired = append(r.survey.repaired, repaired...)
 			// A device that vanished took the addresses along.
-			maps.Copy(r.loop.pending.Addresses, r.loop.ledger.All().Addresses)
+			r.loop.planner.Unbound(r.loop.ledger, r.loop.pending)
 			if len(repaired) > 0 && status.adopted {
 				// A set that was made anew is empty, and a new device has no addresses: read what there is.
 				status.snapshot.request(now)
@@ -137,7 +136,6 @@ func (r *Reconciler) adopt(snapshot *kernel.Snapshot) int {
 	r.inbox.touch(r.marks.avoid(foreign))
 	r.loop.pending.Merge(drifted)
 	// Kernel and desired state are compared as a whole, rather than trusting that every change so far was noticed.
-	r.loop.pending.Merge(r.loop.planner.Keys())
-	r.loop.pending.Merge(r.loop.ledger.All())
+	r.loop.planner.Unsettled(r.loop.ledger, r.loop.pending)
 	return drifted.Len()
 }
