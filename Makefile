@@ -88,11 +88,15 @@ diff-kube-proxy: lab lab-deps build controlplane ## compare with kube-proxy on s
 		SEED=$(SEED) SEEDS=$(SEEDS) OBJECTS=$(OBJECTS) CHANGES=$(CHANGES) $(BIN)/controlplane \
 		go test -v -count=1 -timeout 6h -exec $(LAB) $(if $(RUN),-run '$(RUN)') ./e2e/differential
 
-# For example: make bench BENCHFLAGS='-contestants kube-ipvs-proxy -rounds 1 -lab-flags -preload'
+# All of it takes many hours; each piece is kept in .cache/bench as soon as it is measured, and the next run goes on from
+# there. BENCHFLAGS chooses pieces (.cache/bin/bench -h lists the flags); -report only writes what there is:
+#   make bench BENCHFLAGS='-lab-flags -preload -sizes 1000x10 -paths "" -contestants kube-ipvs-proxy,floor -rounds 1'
+#   make bench BENCHFLAGS='-lab-flags -preload -sizes "" -paths 10,1000'
+#   make bench BENCHFLAGS=-report
 .PHONY: bench
-bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy in ipvs and nftables mode (long; BENCHFLAGS shortens it)
+bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy, in pieces, into e2e/bench/RESULTS.md (hours; BENCHFLAGS)
 	@$(GOBUILD) -o $(BIN)/bench ./e2e/bench
-	@$(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS)
+	@status=0; $(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS) || status=$$?; $(BIN)/bench $(BENCHFLAGS) -report && exit $$status
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0

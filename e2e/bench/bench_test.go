@@ -1,39 +1,13 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-func TestParseTraceTellsWhatIsCounted(t *testing.T) {
-	const output = `101   epoll_pwait(4<anon_inode:[eventpoll]>,  <unfinished ...>
-102   sendto(7<NETLINK:[GENERIC:188]>, [{nlmsg_len=56, nlmsg_type=IPVS, nlmsg_flags=NLM_F_REQUEST|NLM_F_ACK, nlmsg_seq=7, nlmsg_pid=0}, "\x05\x01\x00"], 56, 0, NULL, 0) = 56
-101   <... epoll_pwait resumed>[], 128, 0, NULL, 0) = 0
-102   sendto(7<NETLINK:[GENERIC:188]>, [{nlmsg_len=56, nlmsg_type=IPVS, nlmsg_flags=NLM_F_REQUEST|0x300, nlmsg_seq=8, nlmsg_pid=0}, "\x08\x01\x00"], 56, 0, NULL, 0) = 56
-102   sendto(7<NETLINK:[GENERIC:188]>, [{nlmsg_len=20, nlmsg_type=IPVS, nlmsg_flags=NLM_F_REQUEST|NLM_F_ACK|0x300, nlmsg_seq=9, nlmsg_pid=0}, "\x04\x01\x00"], 20, 0, NULL, 0) = 20
-102   sendto(3<NETLINK:[ROUTE:152]>, [{nlmsg_len=40, nlmsg_type=RTM_GETLINK, nlmsg_flags=NLM_F_REQUEST|NLM_F_DUMP, nlmsg_seq=1, nlmsg_pid=0}, "\x00"], 40, 0, NULL, 0) = 40
-102   write(9<TCP:[127.0.0.1:1->127.0.0.1:2]>, "NLM_F_DUMP", 10) = 10
-102   clone(child_stack=0xc0, flags=CLONE_VM|CLONE_THREAD|CLONE_SYSVSEM) = 103
-102   clone(child_stack=NULL, flags=CLONE_VM|CLONE_VFORK|SIGCHLD) = 104
-104   execve("/usr/sbin/iptables-save", ["iptables-save"], 0x1 /* 2 vars */ <unfinished ...>
-102   --- SIGCHLD {si_signo=SIGCHLD} ---
-104   +++ exited with 0 +++
-`
-	got, err := parseTrace(strings.NewReader(output))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got.Examples) != 4 {
-		t.Errorf("examples %q, want two dumps, a clone and an execve", got.Examples)
-	}
-	got.Examples = nil
-	if diff := cmp.Diff(trace{Calls: 9, Processes: 2, Sends: 4, Dumps: 2, Reads: 1}, got); diff != "" {
-		t.Errorf("trace (-want +got):\n%s", diff)
-	}
-}
 
 func TestQuantileIsAValueThatOccurred(t *testing.T) {
 	values := []int{10, 20, 30, 40}
@@ -47,40 +21,27 @@ func TestQuantileIsAValueThatOccurred(t *testing.T) {
 	}
 }
 
-func TestTableShowsMediansAndRatios(t *testing.T) {
-	measured := []measurement{
-		{Contestant: self, Cold: start{Took: 3 * time.Second}, Single: load{Lags: []time.Duration{40 * time.Millisecond}}, Added: trace{Calls: 40}},
-		{Contestant: self, Cold: start{Took: 1 * time.Second}, Single: load{Lags: []time.Duration{90 * time.Millisecond}}, Added: trace{Dumps: 1}},
-		{Contestant: self, Cold: start{Took: 2 * time.Second}, Single: load{Lags: []time.Duration{20 * time.Millisecond}}, Warm: start{Operations: 3}},
-		{Contestant: "kube-proxy-ipvs", Cold: start{Took: 100 * time.Second},
-			Steady: idle{Lasted: 2 * time.Minute, CPU: 4 * time.Second, Wakeups: 60}},
-	}
-	text := table(options{size: size{5, 10}, phases: phases{Traced: 2}}, contestants(), measured)
-	for _, want := range []string{
-		"## 5 Services × 10 endpoints\n",
-		"| | kube-ipvs-proxy | kube-proxy-ipvs | kube-proxy-nftables | floor |\n",
-		"| cold start: process start → last object in the kernel | 2s | 1m40s (50) | – | – |\n",
-		"| one endpoint change, API write → kernel: median | 40ms | – | – | – |\n",
-		"| nothing to do: CPU per minute | – | 2s | – | – |\n",
-		"| nothing to do: wake-ups per minute | – | 30 | – | – |\n",
-		"Medians of rounds: kube-ipvs-proxy 3, kube-proxy-ipvs 1, kube-proxy-nftables 0, floor 0.",
-		" 3 operations in the restart.",
-		" In 2 changes by an endpoint added: 0 processes, 1 dumps, 40 system calls,",
-	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
-	}
-}
-
 func TestSizes(t *testing.T) {
 	got, err := parseSizes("1000x10,5x200")
 	if diff := cmp.Diff([]size{{1000, 10}, {5, 200}}, got); diff != "" || err != nil {
 		t.Errorf("sizes (-want +got):\n%s%v", diff, err)
 	}
-	for _, wrong := range []string{"", "10", "10x", "10x10,", "10x10x10", "0x10", "10x3", "10x255", "16385x10", "-1x10"} {
+	for _, wrong := range []string{"10", "10x", "10x10,", "10x10x10", "0x10", "10x3", "10x255", "16385x10", "-1x10"} {
 		if sizes, err := parseSizes(wrong); err == nil {
 			t.Errorf("%q is taken for %v", wrong, sizes)
+		}
+	}
+	if got, err := parseCounts("10,16384"); !cmp.Equal(got, []size{{10, 1}, {16384, 1}}) || err != nil {
+		t.Errorf("counts %v, %v", got, err)
+	}
+	for _, wrong := range []string{"0", "16385", "10x1", "10,", "ten"} {
+		if sizes, err := parseCounts(wrong); err == nil {
+			t.Errorf("%q is taken for %v", wrong, sizes)
+		}
+	}
+	for what, parse := range map[string]func(string) ([]size, error){"sizes": parseSizes, "counts": parseCounts} {
+		if got, err := parse(""); len(got) != 0 || err != nil {
+			t.Errorf("no %s are taken for %v, %v", what, got, err)
 		}
 	}
 }
@@ -95,5 +56,82 @@ func TestEndpointAddressesDiffer(t *testing.T) {
 	}
 	if len(seen) != services*endpoints {
 		t.Errorf("%d addresses for %d endpoints", len(seen), services*endpoints)
+	}
+	if seen[backendAddr().String()] {
+		t.Errorf("%v is an endpoint of other Services, too", backendAddr())
+	}
+}
+
+func TestHeapIsReadFromMetrics(t *testing.T) {
+	const metrics = `# HELP go_memstats_mallocs_total Total number of heap objects allocated.
+# TYPE go_memstats_mallocs_total counter
+go_memstats_mallocs_total 1.25e+06
+go_memstats_alloc_bytes 17
+go_memstats_alloc_bytes_total 4096
+kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family="IPv4"} 3
+`
+	got, err := parseHeap(strings.NewReader(metrics))
+	if want := (heap{1250000, 4096}); got != want || err != nil {
+		t.Errorf("heap %v, %v, want %v", got, err, want)
+	}
+	if got, err := parseHeap(strings.NewReader("go_memstats_mallocs_total 7\n")); err == nil {
+		t.Errorf("metrics without bytes are taken for %v", got)
+	}
+}
+
+func TestContestantsOfEachMeasurement(t *testing.T) {
+	for _, test := range []struct {
+		in   kinds
+		want []string
+	}{
+		{scaling, []string{self, kubeIPVS, kubeNFT, floor}},
+		{direct, []string{self, kubeIPVS, kubeNFT, nothing, smallest, smallestOwn}},
+		{throughVIP, []string{self, kubeIPVS, kubeNFT, smallestOwn}},
+	} {
+		if diff := cmp.Diff(test.want, namesTaking(test.in)); diff != "" {
+			t.Errorf("contestants of %d (-want +got):\n%s", test.in, diff)
+		}
+	}
+	if _, err := chosen("floor,flour"); err == nil {
+		t.Error("flour is a contestant")
+	}
+}
+
+func TestStoreKeepsWhatIsWritten(t *testing.T) {
+	s := store{filepath.Join(t.TempDir(), "state")}
+	if all, err := s.all(); len(all) != 0 || err != nil {
+		t.Errorf("before anything is written: %v, %v", all, err)
+	}
+	want := record{size: size{5, 10}, Contestant: self, Round: 2, Origin: origin{Begun: time.Unix(1e9, 0).UTC(), Kernel: "6.12"},
+		Result: &measurement{Single: load{Changes: 1, Lags: []time.Duration{time.Second}}}}
+	path := record{size: size{10, 1}, Round: 1, Path: &dataPath{Flows: []flow{{Contestant: nothing, Way: direct, Median: 7}}}}
+	for _, r := range []record{want, path} {
+		if err := s.write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, found, err := s.read("5x10-kube-ipvs-proxy-2")
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(record{})); diff != "" || !found || err != nil {
+		t.Errorf("found %v, %v, (-want +got):\n%s", found, err, diff)
+	}
+	if _, found, err := s.read("5x10-kube-ipvs-proxy-1"); found || err != nil {
+		t.Errorf("a round that was not written: %v, %v", found, err)
+	}
+	all, err := s.all()
+	if diff := cmp.Diff([]record{path, want}, all, cmp.AllowUnexported(record{})); diff != "" || err != nil {
+		t.Errorf("%v, all (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestDataPathIsMeasuredAgainForWhoIsMissing(t *testing.T) {
+	d := &dataPath{Flows: []flow{{Contestant: self}}, LeftOut: map[string]string{kubeIPVS: "too slow"}}
+	for names, want := range map[string]bool{self: true, self + "," + kubeIPVS: true, self + "," + smallest: false} {
+		all, err := chosen(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.covers(all); got != want {
+			t.Errorf("covers %s: %v, want %v", names, got, want)
+		}
 	}
 }

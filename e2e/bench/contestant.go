@@ -8,30 +8,51 @@ import (
 	"strings"
 )
 
-// contestant is a proxy that is measured.
+// contestant is a proxy that is measured, or something to hold it against.
 type contestant struct {
 	name    string
-	program string // in the directory of the daemon's
+	takes   kinds  // which measurements it takes part in
+	program string // in the directory of the daemon's; none if there is nothing to run
 	// arguments of the program for a start.
 	arguments func(o options) ([]string, error)
 	// complete begins the line of its log that says that the kernel is as the API server wants it, for the first time.
 	complete string
 	// watch begins to observe a kernel that has nothing of it.
 	watch func(targets []target) (view, error)
+	// prepare makes of the guest's kernel, in the calling thread's network namespace, what there is without a program.
+	prepare func(g *guest) error
 }
 
+// kinds are measurements, as bits.
+type kinds int
+
 const (
-	self  = "kube-ipvs-proxy"
-	floor = "floor" // no proxy, but what the kernel itself needs
+	scaling    kinds = 1 << iota // starts and changes at some size
+	direct                       // packets to no Service
+	throughVIP                   // packets to a Service
+)
+
+const (
+	self        = "kube-ipvs-proxy"
+	kubeIPVS    = "kube-proxy-ipvs"
+	kubeNFT     = "kube-proxy-nftables"
+	floor       = "floor"         // no proxy, but what the kernel itself needs
+	nothing     = "nothing"       // a node on which nobody has installed anything
+	smallest    = "smallest"      // the smallest rule set that could do the job
+	smallestOwn = "smallest-ipvs" // the same with IPVS
 )
 
 // contestants returns all of them, this project's first.
 func contestants() []contestant {
+	const everything = scaling | direct | throughVIP
 	return []contestant{
-		{self, "kube-ipvs-proxy", daemonArguments, "every source is complete", watchIPVS},
-		{"kube-proxy-ipvs", "kube-proxy", kubeProxyArguments("ipvs"), "syncProxyRules complete", watchIPVS},
-		{"kube-proxy-nftables", "kube-proxy", kubeProxyArguments("nftables"), "SyncProxyRules complete", watchNFTables},
-		{name: floor},
+		{self, everything, "kube-ipvs-proxy", daemonArguments, "every source is complete", watchIPVS, nil},
+		{kubeIPVS, everything, "kube-proxy", kubeProxyArguments("ipvs"), "syncProxyRules complete", watchIPVS, nil},
+		{kubeNFT, everything, "kube-proxy", kubeProxyArguments("nftables"), "SyncProxyRules complete", watchNFTables, nil},
+		{name: floor, takes: scaling},
+		{name: nothing, takes: direct, prepare: func(*guest) error { return nil }},
+		{name: smallest, takes: direct, prepare: (*guest).installSmallest},
+		{name: smallestOwn, takes: direct | throughVIP, prepare: (*guest).installSmallestIPVS},
 	}
 }
 
@@ -49,6 +70,17 @@ func chosen(names string) ([]contestant, error) {
 	return out, nil
 }
 
+// taking returns those that take part in a measurement.
+func taking(all []contestant, in kinds) []contestant {
+	var out []contestant
+	for _, c := range all {
+		if c.takes&in != 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // Kube-proxy in ipvs mode takes 8 minutes for 5,000 Services of 10 endpoints, and an hour for twice as many.
 const (
 	onceFrom  = 20000 // endpoints
@@ -58,7 +90,7 @@ const (
 // rounds says how often the contestant is measured at a size.
 func (c contestant) rounds(s size, most int) int {
 	switch endpoints := s.Services * s.Endpoints; {
-	case c.name != "kube-proxy-ipvs" || endpoints < onceFrom:
+	case c.name != kubeIPVS || endpoints < onceFrom:
 		return most
 	case endpoints < neverFrom:
 		return 1
@@ -76,9 +108,12 @@ func namesOf(all []contestant) string {
 
 func daemonArguments(o options) ([]string, error) {
 	arguments := []string{"--kubeconfig=" + os.Getenv("KUBECONFIG"), "--hostname-override=" + nodeName,
-		"--conntrack-max-per-core=0", "--logging-format=json", "-v=2"}
+		"--cluster-cidr=" + podRange, "--conntrack-max-per-core=0", "--logging-format=json", "-v=2"}
 	return append(arguments, strings.Fields(o.Flags)...), nil
 }
+
+// podRange is where the pods of package topology are, which are not masqueraded on their way to a Service.
+const podRange = "10.244.0.0/16"
 
 // kubeProxyConfig is kube-proxy's default configuration but for what it needs to run here: the limit of conntrack
 // entries is the whole kernel's.
@@ -87,14 +122,15 @@ kind: KubeProxyConfiguration
 mode: %s
 clientConnection: {kubeconfig: %q}
 hostnameOverride: %q
+clusterCIDR: %s
 conntrack: {maxPerCore: 0}
 `
 
 // kubeProxyArguments has kube-proxy run in a mode. It logs no more than the ends of its syncs, each at a level of its own.
 func kubeProxyArguments(mode string) func(options) ([]string, error) {
 	return func(options) ([]string, error) {
-		config := filepath.Join(os.TempDir(), "bench-kube-proxy.yaml")
-		content := fmt.Sprintf(kubeProxyConfig, mode, os.Getenv("KUBECONFIG"), nodeName)
+		config := filepath.Join(os.TempDir(), "bench-kube-proxy-"+mode+".yaml") // it ends when its file changes
+		content := fmt.Sprintf(kubeProxyConfig, mode, os.Getenv("KUBECONFIG"), nodeName, podRange)
 		if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 			return nil, err
 		}

@@ -5,13 +5,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os/exec"
+	"net/netip"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // The floor is what the kernel itself needs: the same objects as in the other contestants' kernels, encoded beforehand and
@@ -40,36 +42,72 @@ func (b *batches) add(request *nl.NetlinkRequest) {
 	b.sends = append(b.sends, message)
 }
 
-// measureFloor makes device and set, encodes, and then takes the time of the sending.
-func (g *guest) measureFloor(_ context.Context, m *measurement) error {
-	for _, command := range [][]string{
-		{"ip", "link", "add", "kube-ipvs0", "type", "dummy"},
-		{"ipset", "create", clusterIPSet, "hash:ip,port", "family", "inet", "hashsize", "1024", "maxelem", "65536"},
-	} {
-		if printed, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w: %s", command, err, printed)
-		}
+// measureFloor takes the time of the sending, and then of listing the objects and reading the kernel, once each.
+func (g *guest) measureFloor(ctx context.Context, m *measurement) error {
+	var err error
+	if m.Cold.Rounds, err = g.installFloor(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := g.readOnce(ctx); err != nil {
+		return err
+	}
+	m.Warm.Took = time.Since(begun)
+	return nil
+}
+
+// readOnce does what no start can do without: it lists the objects, as informers do, and reads what the kernel has.
+func (g *guest) readOnce(ctx context.Context) error {
+	fromCache := metav1.ListOptions{ResourceVersion: "0"}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		_, err := g.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, fromCache)
+		return err
+	})
+	group.Go(func() error {
+		_, err := g.client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll).List(ctx, fromCache)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if _, err := realServers(); err != nil {
+		return err
+	}
+	if _, err := netlink.AddrList(nil, netlink.FAMILY_ALL); err != nil {
+		return err
+	}
+	_, err := netlink.IpsetList(clusterIPSet)
+	return err
+}
+
+// installFloor makes device and set, encodes, and returns how long the sending took.
+func (g *guest) installFloor() (time.Duration, error) {
+	err := errors.Join(g.tool("", "ip", "link", "add", "kube-ipvs0", "type", "dummy"),
+		g.tool("", "ipset", "create", clusterIPSet, "hash:ip,port", "family", "inet", "hashsize", "1024", "maxelem", "65536"))
+	if err != nil {
+		return 0, err
 	}
 	addresses, err := g.addressBatches()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	servers, err := g.serverBatches()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	begun := time.Now()
 	for _, b := range []*batches{g.entryBatches(), addresses, servers} {
 		if err := b.send(); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	m.Cold.Rounds = time.Since(begun)
+	took := time.Since(begun)
 	count, err := realServers()
 	if err != nil || count != g.Services*g.Endpoints {
-		return fmt.Errorf("the kernel has %d real servers, want %d: %w", count, g.Services*g.Endpoints, err)
+		return 0, fmt.Errorf("the kernel has %d real servers, want %d: %w", count, g.Services*g.Endpoints, err)
 	}
-	return nil
+	return took, nil
 }
 
 func (g *guest) addressBatches() (*batches, error) {
@@ -98,18 +136,23 @@ const (
 func (g *guest) entryBatches() *batches {
 	b := &batches{protocol: unix.NETLINK_NETFILTER}
 	for _, t := range g.targets {
-		request := nl.NewNetlinkRequest(nl.IPSET_CMD_ADD|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_CREATE)
-		request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
-		request.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, []byte{ipsetProtocol}))
-		request.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(clusterIPSet)))
-		data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|unix.NLA_F_NESTED, nil)
-		data.AddRtAttr(nl.IPSET_ATTR_IP|unix.NLA_F_NESTED, nil).AddRtAttr(attrIPv4|unix.NLA_F_NET_BYTEORDER, t.clusterIP.AsSlice())
-		data.AddRtAttr(nl.IPSET_ATTR_PROTO, []byte{unix.IPPROTO_TCP})
-		data.AddRtAttr(nl.IPSET_ATTR_PORT|unix.NLA_F_NET_BYTEORDER, port(servicePort))
-		request.AddData(data)
-		b.add(request)
+		b.add(entryRequest(t.clusterIP, unix.IPPROTO_TCP))
 	}
 	return b
+}
+
+// entryRequest adds an address and the port of a Service to the set of ClusterIPs.
+func entryRequest(addr netip.Addr, protocol byte) *nl.NetlinkRequest {
+	request := nl.NewNetlinkRequest(nl.IPSET_CMD_ADD|unix.NFNL_SUBSYS_IPSET<<8, unix.NLM_F_CREATE)
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+	request.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, []byte{ipsetProtocol}))
+	request.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(clusterIPSet)))
+	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|unix.NLA_F_NESTED, nil)
+	data.AddRtAttr(nl.IPSET_ATTR_IP|unix.NLA_F_NESTED, nil).AddRtAttr(attrIPv4|unix.NLA_F_NET_BYTEORDER, addr.AsSlice())
+	data.AddRtAttr(nl.IPSET_ATTR_PROTO, []byte{protocol})
+	data.AddRtAttr(nl.IPSET_ATTR_PORT|unix.NLA_F_NET_BYTEORDER, port(servicePort))
+	request.AddData(data)
+	return request
 }
 
 // Requests and attributes of IPVS, linux/ip_vs.h.

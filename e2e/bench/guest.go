@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
@@ -15,74 +16,66 @@ const (
 	changePatience = 2 * time.Minute
 	pause          = 50 * time.Millisecond // between two changes, so that each is one of its own
 	settled        = 2 * time.Second       // what a start left to do is not the changes'
-	// A contestant that takes long for a change makes fewer of them.
-	leastChanges = 10
-	mostChanging = 5 * time.Minute
+	leastChanges   = 5                     // however long they take
+	othersTraced   = 3                     // changes under strace, which takes kube-proxy long
 )
 
-// measurement is what one contestant did in one round.
-type measurement struct {
-	Contestant string
-	Cold       start
-	Warm       start
-	Single     load // changes one by one
-	Burst      load
-	Stream     load
-	Steady     idle
-	Memory     memory
-	Added      trace
-	Removed    trace
-}
-
-// memory is what is resident, in KiB.
-type memory struct{ AfterStart, Most int }
-
-// start is one start of the program.
-type start struct {
-	Took       time.Duration // from the process's start until everything is in the kernel
-	CPU        time.Duration
-	Rounds     time.Duration // of the daemon, as it says: translating, planning and writing
-	Operations int           // in the round that completed, as the daemon says
-}
-
-// guest is one round of one contestant, inside the lab.
+// guest is one piece of the benchmark, inside the lab.
 type guest struct {
 	options
 	contestant  contestant
 	environment []string // of what it runs in
 	client      kubernetes.Interface
-	targets     []target // by number
+	targets     []target   // by number
+	target      netip.Addr // of the Service that packets go to, if any do
 	kernel      view
+	within      func(func() error) error // runs something in the network namespace of the contestant
 }
 
-// runGuest measures the only contestant of the options in one round and prints it as JSON.
-func runGuest(ctx context.Context, o options, client kubernetes.Interface) error {
+// runGuest fills a record with what was measured of the only size or count, and prints it as JSON.
+func runGuest(ctx context.Context, o options, sizes, counts []size, client kubernetes.Interface) error {
 	all, err := chosen(o.Contestants)
 	if err != nil {
 		return err
 	}
+	if len(sizes)+len(counts) != 1 {
+		return fmt.Errorf("%d sizes and %d counts: a guest measures one", len(sizes), len(counts))
+	}
+	o.size = append(sizes, counts...)[0]
 	targets, err := targetsOf(ctx, client, o)
 	if err != nil {
 		return fmt.Errorf("read the Services: %w", err)
 	}
-	in, err := install(programsOf(o, all[0])...)
+	in, err := install(programsOf(o, all)...)
 	defer in.remove()
 	if err != nil {
 		return fmt.Errorf("copy the programs into memory: %w", err)
 	}
 	o.Programs = in.dir
-	g := &guest{options: o, contestant: all[0], environment: in.environment(), client: client, targets: targets}
-	m := measurement{Contestant: g.contestant.name}
-	phases := []func(context.Context, *measurement) error{g.measureCold, g.measureWarm}
+	g := &guest{options: o, contestant: all[0], environment: in.environment(), client: client, targets: targets,
+		within: func(f func() error) error { return f() }}
+	r := record{size: o.size, Origin: origin{Kernel: kernelRelease()}}
+	if len(counts) > 0 {
+		r.Path, err = g.measurePaths(ctx, all)
+	} else {
+		r.Result, err = g.measure(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// measure goes through all phases of the contestant.
+func (g *guest) measure(ctx context.Context) (*measurement, error) {
+	m := &measurement{}
 	if g.contestant.name == floor {
-		phases = []func(context.Context, *measurement) error{g.measureFloor}
+		return m, g.measureFloor(ctx, m)
 	}
-	for _, phase := range phases {
-		if err := phase(ctx, &m); err != nil {
-			return fmt.Errorf("%s: %w", g.contestant.name, err)
-		}
+	if err := g.measureCold(ctx, m); err != nil {
+		return nil, err
 	}
-	return json.NewEncoder(os.Stdout).Encode(m)
+	return m, g.measureWarm(ctx, m)
 }
 
 // measureCold starts the program on a kernel that has nothing, and makes changes.
@@ -111,26 +104,38 @@ func (g *guest) measureCold(ctx context.Context, m *measurement) error {
 	if m.Memory.AfterStart, err = p.memory("VmRSS:"); err != nil {
 		return err
 	}
-	for _, phase := range []func(context.Context, *process, *measurement) error{g.measureChanges, g.measureBurst, g.measureStream, g.measureSteady} {
-		if err := phase(ctx, p, m); err != nil {
-			return err
-		}
-	}
+	m.try(ctx, "changes one by one", func() error { return g.measureChanges(ctx, p, m) })
+	m.try(ctx, "burst", func() error { return g.measureBurst(ctx, p, m) })
+	m.try(ctx, "stream", func() error { return g.measureStream(ctx, p, m) })
+	m.try(ctx, "nothing to do", func() (err error) { m.Steady, err = g.measureIdle(ctx, p, g.Steady); return err })
 	if m.Memory.Most, err = p.memory("VmHWM:"); err != nil {
 		return err
 	}
 	return p.stop()
 }
 
+// try goes on after a phase that fails, but for one that was interrupted, and notes why.
+func (m *measurement) try(ctx context.Context, what string, phase func() error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if err := phase(); err != nil {
+		m.Failed = append(m.Failed, fmt.Sprintf("%s: %v", what, err))
+	}
+}
+
 // measureChanges adds an endpoint to one Service after the other.
 func (g *guest) measureChanges(ctx context.Context, p *process, m *measurement) error {
-	before, err := p.cpu()
+	if g.Changes == 0 {
+		return nil
+	}
+	spent, err := p.spending(ctx)
 	if err != nil {
 		return err
 	}
 	begun := time.Now()
 	for n := range min(g.Changes, g.Services) {
-		if n >= leastChanges && time.Since(begun) > mostChanging {
+		if n >= leastChanges && time.Since(begun) > g.ChangesFor {
 			break
 		}
 		took, err := g.change(ctx, n, g.Endpoints+1)
@@ -140,8 +145,8 @@ func (g *guest) measureChanges(ctx context.Context, p *process, m *measurement) 
 		m.Single.Lags = append(m.Single.Lags, took)
 		time.Sleep(pause)
 	}
-	after, err := p.cpu()
-	m.Single.Changes, m.Single.CPU = len(m.Single.Lags), after-before
+	m.Single.Changes = len(m.Single.Lags)
+	m.Single.CPU, m.Single.Heap, err = spent(ctx)
 	return err
 }
 
@@ -158,22 +163,20 @@ func (g *guest) change(ctx context.Context, n, endpoints int) (time.Duration, er
 	return time.Since(begun), err
 }
 
-// measureWarm starts the program on what it left behind and, if it is this project's, makes changes under strace. Audits,
-// which may read everything, are kept out of the traces.
+// measureWarm starts the program on what it left behind: once to take the time and make changes under strace, and the daemon
+// once more under strace from the beginning. Audits, which may read everything, are kept out of it.
 func (g *guest) measureWarm(ctx context.Context, m *measurement) error {
 	defer g.kernel.close()
 	var flags []string
 	if g.contestant.name == self {
-		flags = append(flags, "--ipvs-sync-period=1h")
+		flags = append(flags, noAudits)
 	}
 	p, err := g.start(flags...)
 	if err != nil {
 		return err
 	}
 	defer p.kill()
-	starting, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	l, err := p.complete(starting)
+	l, err := p.awaitComplete(ctx, startPatience)
 	if err != nil {
 		return fmt.Errorf("wait for the second start: %w", err)
 	}
@@ -182,33 +185,16 @@ func (g *guest) measureWarm(ctx context.Context, m *measurement) error {
 		return err
 	}
 	if g.contestant.name == self {
-		if err := g.measureTraces(ctx, p, m); err != nil {
-			return fmt.Errorf("trace it: %w", err)
-		}
+		m.try(ctx, "nothing to do, without audits", func() (err error) { m.Quiet, err = g.measureIdle(ctx, p, g.Steady/2); return err })
 	}
-	return p.stop()
-}
-
-// measureTraces makes changes under strace, of Services that no change has touched so far.
-func (g *guest) measureTraces(ctx context.Context, p *process, m *measurement) error {
-	first := g.Services - min(g.Traced, g.Services)
-	for _, step := range []struct {
-		into      *trace
-		endpoints int
-	}{{&m.Added, g.Endpoints + 1}, {&m.Removed, g.Endpoints}} {
-		var err error
-		*step.into, err = traceOf(ctx, p, func() error {
-			for n := first; n < g.Services; n++ {
-				if _, err := g.change(ctx, n, step.endpoints); err != nil {
-					return err
-				}
-				time.Sleep(pause)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	if g.Traced > 0 {
+		m.try(ctx, "changes under strace", func() error { return g.traceChanges(ctx, p, m) })
 	}
-	return nil
+	if err := p.stop(); err != nil {
+		return err
+	}
+	if g.Traced > 0 && g.contestant.name == self {
+		m.try(ctx, "restart under strace", func() error { return g.traceRestart(ctx, m) })
+	}
+	return ctx.Err()
 }

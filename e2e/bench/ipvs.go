@@ -154,9 +154,9 @@ func clusterIPEntries() (int, error) {
 	return count, err
 }
 
-// realServers counts all real servers.
+// realServers counts all real servers of the calling thread's network namespace.
 func realServers() (int, error) {
-	text, err := os.ReadFile("/proc/net/ip_vs")
+	text, err := os.ReadFile("/proc/thread-self/net/ip_vs")
 	if err != nil {
 		return 0, err
 	}

@@ -8,20 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// load is what many changes at once, or one after the other, cost.
-type load struct {
-	Changes int             // Services changed
-	Lags    []time.Duration // from the write of what was looked at to the kernel
-	CPU     time.Duration   // of all
-}
-
-// idle is what nothing to do costs.
-type idle struct {
-	Lasted  time.Duration
-	CPU     time.Duration
-	Wakeups int // times that a thread gave up the processor by itself
-}
-
 // drained is how many endpoints of each Service go in a burst.
 const drained = 5
 
@@ -104,30 +90,29 @@ func (g *guest) measureStream(ctx context.Context, p *process, m *measurement) e
 	return err
 }
 
-// measureSteady does nothing for a while.
-func (g *guest) measureSteady(ctx context.Context, p *process, m *measurement) error {
-	if g.Steady == 0 {
-		return nil
+// measureIdle does nothing for a while.
+func (g *guest) measureIdle(ctx context.Context, p *process, lasting time.Duration) (idle, error) {
+	if lasting == 0 {
+		return idle{}, nil
 	}
 	time.Sleep(settled)
 	cpuBefore, err := p.cpu()
 	if err != nil {
-		return err
+		return idle{}, err
 	}
 	wakeupsBefore, err := p.wakeups()
 	if err != nil {
-		return err
+		return idle{}, err
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(g.Steady):
+		return idle{}, ctx.Err()
+	case <-time.After(lasting):
 	}
 	cpuAfter, err := p.cpu()
 	if err != nil {
-		return err
+		return idle{}, err
 	}
 	wakeupsAfter, err := p.wakeups()
-	m.Steady = idle{Lasted: g.Steady, CPU: cpuAfter - cpuBefore, Wakeups: wakeupsAfter - wakeupsBefore}
-	return err
+	return idle{Lasted: lasting, CPU: cpuAfter - cpuBefore, Wakeups: wakeupsAfter - wakeupsBefore}, err
 }

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,28 +18,45 @@ import (
 // guestCommand is the first argument of the process that runs inside the lab.
 const guestCommand = "guest"
 
-// options are the flags. They are the same inside the lab, but for one size and one contestant.
+// options are the flags. They are the same inside the lab, but for one size and one contestant or one number of Services.
 type options struct {
 	size
 	Sizes       string
+	Paths       string
 	Contestants string
 	Rounds      int
 	phases
-	Programs string // directory
-	Flags    string // more flags for the daemon
-	Lab      string // path
-	LabFlags string // for the lab
-	Results  string // path
+	programs
+	output
 }
 
 // phases say how much of each measurement there is; 0 leaves it out.
 type phases struct {
-	Changes   int           // of endpoints, measured one by one
-	Burst     int           // Services that lose endpoints at once
-	Stream    int           // changes each second
-	StreamFor time.Duration // of a stream
-	Steady    time.Duration // with nothing to do
-	Traced    int           // changes under strace
+	Changes    int           // of endpoints, measured one by one
+	ChangesFor time.Duration // at most
+	Burst      int           // Services that lose endpoints at once
+	Stream     int           // changes each second
+	StreamFor  time.Duration // of a stream
+	Steady     time.Duration // with nothing to do
+	Traced     int           // changes under strace
+	Runs       int           // of the data path, in one kernel
+	Connects   int           // in a run, one way
+	FlowFor    time.Duration // of the connects and of the packets of a run, one way, at most
+}
+
+// programs are where what runs is, and how it is to run.
+type programs struct {
+	Programs string // directory
+	Flags    string // more flags for the daemon
+	Lab      string // path
+	LabFlags string // for the lab
+}
+
+// output is where results go.
+type output struct {
+	State  string // directory of the records
+	Into   string // directory of the report
+	Report bool   // instead of measuring
 }
 
 func main() {
@@ -63,43 +75,64 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	var o options
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.StringVar(&o.Sizes, "sizes", "1000x10", "Services x endpoints of each, separated by commas")
-	set.StringVar(&o.Contestants, "contestants", namesOf(contestants()), "who is measured, separated by commas")
-	set.IntVar(&o.Rounds, "rounds", 3, "times to measure each, from a fresh kernel")
-	set.IntVar(&o.Changes, "changes", 200, "changes of endpoints to measure one by one, at most one per Service")
-	set.IntVar(&o.Burst, "burst", 200, "Services of which five endpoints go at once")
-	set.IntVar(&o.Stream, "stream", 100, "changes each second in a stream of changes")
-	set.DurationVar(&o.StreamFor, "stream-for", time.Minute, "length of the stream")
-	set.DurationVar(&o.Steady, "steady", 2*time.Minute, "length of the measurement without changes")
-	set.IntVar(&o.Traced, "traced", 20, "changes of endpoints under strace, at most one per Service")
-	set.StringVar(&o.Programs, "programs", ".cache/bin", "`directory` of the contestants' programs")
-	set.StringVar(&o.Flags, "daemon-flags", "", "more flags for the daemon, separated by spaces")
-	set.StringVar(&o.Lab, "lab", ".cache/bin/lab", "`path` of the lab")
-	set.StringVar(&o.LabFlags, "lab-flags", "", "flags for the lab, separated by spaces; -preload loads the kernel modules beforehand,\n"+
-		"of which each takes a few tenths of a second in an emulated machine")
-	set.StringVar(&o.Results, "results", "", "`file` to write the tables to as well")
+	defineFlags(set, &o)
+	definePhases(set, &o.phases)
 	if err := set.Parse(arguments); err != nil {
-		return err
-	}
-	client, err := newClient()
-	if err != nil {
 		return err
 	}
 	sizes, err := parseSizes(o.Sizes)
 	if err != nil {
 		return err
 	}
-	if inside {
-		o.size = sizes[0]
-		return runGuest(ctx, o, client)
+	counts, err := parseCounts(o.Paths)
+	if err != nil {
+		return err
 	}
-	return runHost(ctx, o, sizes, client)
+	if o.Report {
+		return report(o.output)
+	}
+	client, err := newClient()
+	switch {
+	case err != nil:
+		return err
+	case inside:
+		return runGuest(ctx, o, sizes, counts, client)
+	}
+	return runHost(ctx, o, sizes, counts, client)
+}
+
+func defineFlags(set *flag.FlagSet, o *options) {
+	set.StringVar(&o.Sizes, "sizes", "100x10,1000x10,5000x10,10000x10,1000x100", "Services x endpoints of each to start and change, separated by commas")
+	set.StringVar(&o.Paths, "paths", "10,1000,10000", "numbers of Services, of one endpoint each, at which to measure the data path, separated by commas")
+	set.StringVar(&o.Contestants, "contestants", namesOf(contestants()), "who is measured, separated by commas")
+	set.IntVar(&o.Rounds, "rounds", 3, "times to measure each, from a fresh kernel; of the data path, kernels")
+	set.StringVar(&o.Programs, "programs", ".cache/bin", "`directory` of the contestants' programs")
+	set.StringVar(&o.Flags, "daemon-flags", "", "more flags for the daemon, separated by spaces")
+	set.StringVar(&o.Lab, "lab", ".cache/bin/lab", "`path` of the lab")
+	set.StringVar(&o.LabFlags, "lab-flags", "", "flags for the lab, separated by spaces; -preload loads the kernel modules beforehand,\n"+
+		"of which each takes a few tenths of a second in an emulated machine")
+	set.StringVar(&o.State, "state", ".cache/bench", "`directory` of what was measured; what is there is not measured again")
+	set.StringVar(&o.Into, "into", "e2e/bench", "`directory` to write the report to")
+	set.BoolVar(&o.Report, "report", false, "measure nothing: write RESULTS.md and the plots of what was measured")
+}
+
+func definePhases(set *flag.FlagSet, p *phases) {
+	set.IntVar(&p.Changes, "changes", 200, "changes of endpoints to measure one by one, at most one per Service")
+	set.DurationVar(&p.ChangesFor, "changes-for", 3*time.Minute, "time after which no more of these changes are made, but for the first few")
+	set.IntVar(&p.Burst, "burst", 200, "Services of which five endpoints go at once")
+	set.IntVar(&p.Stream, "stream", 100, "changes each second in a stream of changes")
+	set.DurationVar(&p.StreamFor, "stream-for", time.Minute, "length of the stream")
+	set.DurationVar(&p.Steady, "steady", 2*time.Minute, "length of the measurement without changes")
+	set.IntVar(&p.Traced, "traced", 20, "changes of endpoints under strace, at most one per Service; others than the daemon make three")
+	set.IntVar(&p.Runs, "runs", 7, "runs of the data path in one kernel")
+	set.IntVar(&p.Connects, "connects", 2000, "connections in a run of the data path, one way")
+	set.DurationVar(&p.FlowFor, "flow-for", 2*time.Second, "time after which a run of the data path ends, one way, and length of its stream of packets")
 }
 
 func newClient() (kubernetes.Interface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	config, err := clientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("read KUBECONFIG: %w; run this command with .cache/bin/controlplane", err)
+		return nil, err
 	}
 	config.QPS, config.Burst, config.WarningHandler = 5000, 5000, rest.NoWarnings{}
 	config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -107,69 +140,10 @@ func newClient() (kubernetes.Interface, error) {
 	return kubernetes.NewForConfig(config)
 }
 
-// runHost measures every size and prints the tables.
-func runHost(ctx context.Context, o options, sizes []size, client kubernetes.Interface) error {
-	all, err := chosen(o.Contestants)
+func clientConfig() (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("read KUBECONFIG: %w; run this command with .cache/bin/controlplane", err)
 	}
-	var report strings.Builder
-	for _, size := range sizes {
-		o.size = size
-		measured, err := runSize(ctx, o, all, client)
-		if err != nil {
-			return err
-		}
-		text := table(o, all, measured)
-		fmt.Println(text)
-		report.WriteString(text + "\n")
-	}
-	if o.Results == "" {
-		return nil
-	}
-	return os.WriteFile(o.Results, []byte(preface()+report.String()), 0o644)
-}
-
-// runSize measures the contestants by turns, each in a kernel of its own.
-func runSize(ctx context.Context, o options, all []contestant, client kubernetes.Interface) ([]measurement, error) {
-	var measured []measurement
-	for round := range o.Rounds {
-		for _, c := range all {
-			if round >= c.rounds(o.size, o.Rounds) {
-				continue
-			}
-			if err := populate(ctx, client, o); err != nil {
-				return nil, fmt.Errorf("fill the API server: %w", err)
-			}
-			fmt.Fprintf(os.Stderr, "bench: %s, round %d of %d: %s\n", o.size, round+1, o.Rounds, c.name)
-			m, err := runInLab(ctx, o, c)
-			if err != nil {
-				return nil, fmt.Errorf("%s, round %d, %s: %w", o.size, round+1, c.name, err)
-			}
-			measured = append(measured, m)
-		}
-	}
-	return measured, nil
-}
-
-// runInLab runs one contestant in the lab and returns what was measured.
-func runInLab(ctx context.Context, o options, c contestant) (measurement, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return measurement{}, err
-	}
-	var printed bytes.Buffer
-	arguments := slices.Concat(strings.Fields(o.LabFlags), []string{self, guestCommand}, os.Args[1:],
-		[]string{"-contestants=" + c.name, "-sizes=" + o.size.String()}) // the last ones hold
-	command := exec.CommandContext(ctx, o.Lab, arguments...)
-	command.Stdout, command.Stderr = &printed, os.Stderr
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	if err := command.Run(); err != nil {
-		return measurement{}, fmt.Errorf("%s: %w", strings.Join(command.Args, " "), err)
-	}
-	var m measurement
-	if err := json.Unmarshal(printed.Bytes(), &m); err != nil {
-		return measurement{}, fmt.Errorf("read the result %q: %w", printed.String(), err)
-	}
-	return m, nil
+	return config, nil
 }

@@ -42,15 +42,19 @@ func (g *guest) start(flags ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: g.contestant.name, completed: g.contestant.complete, lines: make(chan line, 1024),
-		command: exec.Command(filepath.Join(g.Programs, g.contestant.program), append(arguments, flags...)...)}
+	return g.launch(exec.Command(filepath.Join(g.Programs, g.contestant.program), append(arguments, flags...)...))
+}
+
+// launch starts a command that is, or becomes, the contestant's program.
+func (g *guest) launch(command *exec.Cmd) (*process, error) {
+	p := &process{name: g.contestant.name, completed: g.contestant.complete, lines: make(chan line, 1024), command: command}
 	p.command.Env = g.environment
 	output, err := p.command.StderrPipe()
 	if err != nil {
 		return nil, err
 	}
 	p.started = time.Now()
-	if err := p.command.Start(); err != nil {
+	if err := g.within(p.command.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go p.read(output)
@@ -80,6 +84,13 @@ func (p *process) read(output io.Reader) {
 
 // rounds is how long the daemon's rounds have taken so far, as it says.
 func (p *process) rounds() time.Duration { return time.Duration(p.rounded.Load()) }
+
+// awaitComplete is complete, for so long at most.
+func (p *process) awaitComplete(ctx context.Context, patience time.Duration) (line, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.complete(ctx)
+}
 
 // complete waits until the program says that it has done everything.
 func (p *process) complete(ctx context.Context) (line, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -20,9 +21,12 @@ const (
 	leastEndpoints = drained + 2
 )
 
-// parseSizes reads sizes like "1000x10,5000x10".
+// parseSizes reads sizes like "1000x10,5000x10", and none of an empty text.
 func parseSizes(text string) ([]size, error) {
 	var sizes []size
+	if text == "" {
+		return nil, nil
+	}
 	for word := range strings.SplitSeq(text, ",") {
 		var s size
 		if _, err := fmt.Sscanf(word, "%dx%d", &s.Services, &s.Endpoints); err != nil || s.String() != word {
@@ -32,6 +36,22 @@ func parseSizes(text string) ([]size, error) {
 			return nil, fmt.Errorf("size %q: want 1 to %d Services with %d to %d endpoints", word, mostServices, leastEndpoints, mostEndpoints)
 		}
 		sizes = append(sizes, s)
+	}
+	return sizes, nil
+}
+
+// parseCounts reads numbers of Services with one endpoint each, like "10,1000", and none of an empty text.
+func parseCounts(text string) ([]size, error) {
+	var sizes []size
+	if text == "" {
+		return nil, nil
+	}
+	for word := range strings.SplitSeq(text, ",") {
+		count, err := strconv.Atoi(word)
+		if err != nil || count < 1 || count > mostServices {
+			return nil, fmt.Errorf("number of Services %q: want 1 to %d", word, mostServices)
+		}
+		sizes = append(sizes, size{count, 1})
 	}
 	return sizes, nil
 }

@@ -7,12 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // tools are the programs that contestants start.
 func tools() []string {
-	return []string{"ipset", "nft", "conntrack", "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save",
+	return []string{"ip", "ipset", "ipvsadm", "nft", "conntrack", "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save",
 		"ip6tables-restore"}
 }
 
@@ -105,10 +106,13 @@ func copyFile(from, to string) error {
 	return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, content, 0o755))
 }
 
-// programsOf returns the paths of what a contestant needs installed.
-func programsOf(o options, c contestant) []string {
-	if c.program == "" {
-		return nil
+// programsOf returns the paths of what contestants need installed.
+func programsOf(o options, all []contestant) []string {
+	var paths []string
+	for _, c := range all {
+		if path := filepath.Join(o.Programs, c.program); c.program != "" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
 	}
-	return []string{filepath.Join(o.Programs, c.program)}
+	return paths
 }

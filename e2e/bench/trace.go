@@ -18,6 +18,8 @@ type trace struct {
 	Calls     int // system calls
 	Processes int // programs and processes started
 	Sends     int // datagrams to netlink
+	Messages  int // in these
+	Writes    int // messages that change something
 	Dumps     int // netlink requests for a table
 	Reads     int // dumps of the real servers of one virtual server
 	Examples  []string
@@ -109,21 +111,25 @@ func (t *trace) count(call string) {
 			return
 		}
 		t.Sends++
-		switch {
-		case !strings.Contains(arguments, "NLM_F_DUMP") && !strings.Contains(arguments, dumpFlags):
-		case strings.Contains(arguments, "nlmsg_type=IPVS") && strings.Contains(arguments, getDest):
-			t.Reads++
-		default:
-			t.Dumps++
-			t.example(call)
+		for _, message := range netlinkMessages(arguments) {
+			t.countMessage(message, call)
 		}
 	}
 }
 
-const (
-	dumpFlags = "|0x300,"      // NLM_F_DUMP, where strace does not know the subsystem's requests
-	getDest   = `}, "\x08\x01` // IPVS_CMD_GET_DEST of linux/ip_vs.h, version 1
-)
+func (t *trace) countMessage(m message, call string) {
+	t.Messages++
+	switch {
+	case m.write():
+		t.Writes++
+	case !m.dump:
+	case m.kind == ipvsFamily && m.command == getDest:
+		t.Reads++
+	default:
+		t.Dumps++
+		t.example(call)
+	}
+}
 
 func (t *trace) example(call string) {
 	if len(t.Examples) < mostExamples {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -81,6 +82,28 @@ func removeSurplus(ctx context.Context, client kubernetes.Interface, services in
 		}
 	}
 	return group.Wait()
+}
+
+// targetName is the Service that packets go to. It comes after those that have numbers, so that it is surplus to any number.
+const targetName = "target"
+
+// createTarget makes a Service for TCP and UDP with the backend as its only endpoint.
+func createTarget(ctx context.Context, client kubernetes.Interface) error {
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: targetName}}
+	s := slice(0, 0)
+	s.Name, s.Labels, s.Ports = targetName, map[string]string{discoveryv1.LabelServiceName: targetName}, nil
+	s.Endpoints = []discoveryv1.Endpoint{endpoint(backendAddr())}
+	for _, protocol := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
+		name := strings.ToLower(string(protocol))
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: name, Protocol: protocol, Port: servicePort,
+			TargetPort: intstr.FromInt32(targetPort)})
+		s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &name, Protocol: &protocol, Port: ptr.To[int32](targetPort)})
+	}
+	if _, err := client.CoreV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	_, err := client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, s, metav1.CreateOptions{})
+	return err
 }
 
 func populateService(ctx context.Context, client kubernetes.Interface, n, endpoints int) error {
