@@ -58,8 +58,12 @@ func (r *Reconciler) contend(pools []dataplane.Pool) {
 // left.
 func (r *Reconciler) reportConflicts() {
 	r.settleChecks()
-	for owner := range r.loop.conflicts.contenders {
-		delete(r.loop.conflicts.contenders, owner)
+	contenders := r.loop.conflicts.contenders
+	if len(contenders) == 0 {
+		return
+	}
+	r.loop.conflicts.contenders = make(map[string]struct{})
+	for owner := range contenders {
 		lost := r.loop.ledger.Lost(owner)
 		_, before := r.loop.conflicts.losers[owner]
 		if len(lost) == 0 && !before {

@@ -105,7 +105,7 @@ func (r *Reconciler) settleChecks() {
 		}
 		r.checks.set(owner, check)
 	}
-	clear(r.checks.open)
+	r.checks.open = make(map[string]struct{}) // not cleared: it would stay as large as it was when every Service was in it
 }
 
 // healthCheck says what a delivered Service wants: a socket in each of its families on each address that

@@ -186,6 +186,9 @@ func take(sources []*source, want func(service.Name) bool) []dirtyView {
 			taken = append(taken, dirtyView{s.name, name, view, exists})
 			delete(s.dirty, name)
 		}
+		if len(s.dirty) == 0 {
+			s.dirty = make(map[service.Name]struct{}) // a map in which every Service was once takes long to walk for ever
+		}
 	}
 	return taken
 }

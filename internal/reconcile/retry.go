@@ -21,10 +21,14 @@ func newRetries() *retries { return &retries{objects: make(map[any]attempt)} }
 
 // settle records the outcome of a round: every key that was planned either failed or is done with.
 func (r *retries) settle(planned, failed dataplane.Keys, now time.Time) {
+	had := len(r.objects) > 0
 	settleKind(r, planned.VirtualServers, failed.VirtualServers, now)
 	settleKind(r, planned.Addresses, failed.Addresses, now)
 	settleKind(r, planned.Entries, failed.Entries, now)
 	settleKind(r, planned.Flows, failed.Flows, now)
+	if had && len(r.objects) == 0 {
+		r.objects = newRetries().objects // one that was large takes long to walk for ever
+	}
 }
 
 func settleKind[K comparable](r *retries, planned, failed map[K]struct{}, now time.Time) {
