@@ -96,6 +96,9 @@ func Open(ctx context.Context, options Options) (*Host, error) {
 	if options.Netfilter.Tables == nil {
 		options.Netfilter.Tables = netfilter.HasTables
 	}
+	if options.Netfilter.Generation == nil {
+		options.Netfilter.Generation = netfilter.Generation
+	}
 	filter, filterErr := netfilter.Open(ctx, options.Netfilter)
 	h := &Host{}
 	if ipvsErr == nil {

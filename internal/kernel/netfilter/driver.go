@@ -14,11 +14,17 @@ import (
 // iptables-save per family and, if something differs, one iptables-restore; only when that fails the tables are read again
 // and written one by one. It returns a line for each thing that was repaired, such as "IPv4 table nat: chain
 // KUBE-SERVICES was missing". A family or table that fails does not keep the others from being repaired; the errors are
-// joined.
+// joined. If nf_tables is as it was when the same was in order, it executes nothing.
 func (d *Driver) Ensure(ctx context.Context, rulesets []dataplane.Ruleset) (repaired []string, err error) {
-	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
+	generation := d.generation(ctx)
+	if d.last.holds(generation, rulesets) {
+		return nil, nil
+	}
+	repaired, err = d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
 		return compare(want, have), nil
 	})
+	d.last.settle(generation, rulesets, repaired, err)
+	return repaired, err
 }
 
 // Remove takes away the jumps and chains of the rule sets and returns a line for each. A chain that a rule of others

@@ -141,6 +141,7 @@ func (d *Driver) save(ctx context.Context, family dataplane.Family) func() (save
 	command := Command{Path: d.tools[family].save}
 	var wait func() (string, error)
 	if text, ok := d.recent(family); ok {
+		d.last.elsewhere = true // it may be older than the generation
 		wait = func() (string, error) { return text, nil }
 	} else {
 		wait = d.start(ctx, command)
@@ -150,6 +151,7 @@ func (d *Driver) save(ctx context.Context, family dataplane.Family) func() (save
 		if err != nil {
 			return nil, explain(command, err)
 		}
+		d.last.look(text)
 		have, err := parse(text)
 		if err != nil {
 			return nil, fmt.Errorf("%v: %w", family, err)

@@ -40,7 +40,9 @@ type Options struct {
 	ProcNet  string        // empty: /proc/thread-self/net; read to learn whether iptables-legacy has tables
 	// Tables tells whether nf_tables has any table of a family, like HasTables; nil: the programs are asked.
 	Tables func(context.Context, dataplane.Family) (bool, error)
-	Now    func() time.Time // nil: time.Now
+	// Generation returns the number of nf_tables' generation, like the function of this name; nil: the rules are read every time.
+	Generation func(context.Context) (uint32, error)
+	Now        func() time.Time // nil: time.Now
 }
 
 // tools are the programs of one family.
@@ -55,6 +57,7 @@ type Driver struct {
 	runs     atomic.Uint64
 	choice   func() candidate // nil, or what waits until the variant is known
 	readings map[dataplane.Family]reading
+	last     verdict
 }
 
 // Open finds the variant that the host uses and the families that it can serve. The kubelet tells the variant by a chain
