@@ -19,7 +19,7 @@ import (
 
 const (
 	backlog     = 4096
-	look        = 200 * time.Millisecond // between two looks at whether the server is to end
+	look        = time.Second            // between two looks at whether the server is to end
 	mostWait    = time.Second            // for a connection; a SYN that was lost is sent again after that
 	packetWait  = 100 * time.Millisecond // for an answer, before those under way count as lost
 	window      = 16                     // datagrams under way

@@ -48,8 +48,13 @@ func runSize(ctx context.Context, o options, all []contestant, client kubernetes
 	for round := 1; round <= o.Rounds; round++ {
 		for _, c := range all {
 			r := record{size: o.size, Contestant: c.name, Round: round}
-			_, found, err := store{o.State}.read(r.name())
-			if err == nil && !found && round <= c.rounds(o.size, o.Rounds) {
+			if round > c.rounds(o.size, o.Rounds) {
+				continue
+			}
+			old, found, err := store{o.State}.read(r.name())
+			if found {
+				old.mention()
+			} else if err == nil {
 				err = runPiece(ctx, o, []contestant{c}, r, client)
 			}
 			if ctx.Err() != nil {
@@ -67,7 +72,9 @@ func runPaths(ctx context.Context, o options, all []contestant, client kubernete
 	for round := 1; round <= o.Rounds; round++ {
 		r := record{size: o.size, Round: round}
 		old, found, err := store{o.State}.read(r.name())
-		if err == nil && !(found && old.Path.covers(all)) {
+		if found && old.Path.covers(all) {
+			old.mention()
+		} else if err == nil {
 			err = runPiece(ctx, o, all, r, client)
 		}
 		if ctx.Err() != nil {
@@ -76,6 +83,11 @@ func runPaths(ctx context.Context, o options, all []contestant, client kubernete
 		failures = append(failures, err)
 	}
 	return errors.Join(failures...)
+}
+
+// mention says that the record is not made again.
+func (r record) mention() {
+	fmt.Fprintf(os.Stderr, "bench: %s is there already, of %s\n", r.name(), r.Origin.Begun.Format(time.DateTime))
 }
 
 // covers says whether of each contestant it is known how it does, or why not.

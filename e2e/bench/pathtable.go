@@ -59,7 +59,8 @@ func (all results) pathCell(s size, name, base string, way kinds, r pathRow) str
 	least, most := values.spread()
 	cell := fmt.Sprintf("%s [%s–%s]", r.format(values.median()), r.format(least), r.format(most))
 	if ratios := all.against(s, name, base, way, r.figure); name != base && len(ratios) > 0 {
-		cell += " ×" + ratio(ratios.median())
+		least, most := ratios.spread()
+		cell += fmt.Sprintf(" ×%s [%s–%s]", ratio(ratios.median()), ratio(least), ratio(most))
 	}
 	return fmt.Sprintf("%s (%d)", cell, len(values))
 }
@@ -84,5 +85,6 @@ func (all results) pathNotes(s size) string {
 			fmt.Fprintf(&out, "Connections of %s that failed: %d.\n", name, failed[name])
 		}
 	}
-	return out.String() + "A cell is the median of runs [the least–the most] × the median of its ratios to the runs next to it (the number of runs).\n"
+	return out.String() +
+		"A cell is the median of runs [the least–the most] × the median of the ratios to the base's runs next to them [the least–the most] (the\nnumber of runs).\n"
 }

@@ -24,7 +24,13 @@ func (all results) sizeTable(s size) string {
 			fmt.Fprintf(&out, "| %s | %s |\n", r.what, strings.Join(cells, " | "))
 		}
 	}
-	return out.String() + "\n" + legend
+	out.WriteString("\n" + legend)
+	for _, c := range taking(contestants(), scaling) {
+		if c.rounds(s, 1) == 0 {
+			fmt.Fprintf(&out, "%s is left out: it would take an hour to start.\n", c.name)
+		}
+	}
+	return out.String()
 }
 
 // present returns the contestants that were measured at a size, in the order of contestants.
