@@ -8,8 +8,9 @@ import (
 )
 
 // Kernel is what the reconciler needs of the kernel. Errors wrap those of package dataplane (ErrNotExist and so on) with
-// the object and the errno. The methods are called from one goroutine, except that EnsureFoundation and Snapshot, one
-// at a time, may run beside the others: these two take long, and changes need not wait for them.
+// the object and the errno. The methods are called one at a time, not always from the same goroutine, except that
+// EnsureFoundation and Snapshot, one at a time, may run beside the others: these two take long, and changes need not wait
+// for them.
 type Kernel interface {
 	// EnsureFoundation makes the device, the sets and the rules exist as described, sets before the rules that use
 	// them, and returns a line for each thing that was missing or wrong and had to be repaired (creation at first start

@@ -3,13 +3,11 @@ package reconcile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/ledger"
-	"kube-ipvs-proxy/internal/plan"
 	"kube-ipvs-proxy/internal/service"
 	"kube-ipvs-proxy/internal/translate"
 )
@@ -32,18 +30,16 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	if d.nodeDirty && r.nodeChanged(d.node, d.others) {
 		d.more = true // the Services that were not fetched just now mean something else, too
 	}
-	keys := r.translate(d)
+	round := Round{Started: l.started, Services: len(d.services), Triggered: d.triggered}
+	keys := r.newKeys(ctx, d, &round)
 	keys.Merge(l.pending)
 	l.pending = dataplane.NewKeys()
 	l.retries.due(l.started, keys)
-	if !l.status.complete && d.complete && !d.more {
-		l.status.complete = true
-		r.marks.inherited = nil      // whoever is still there has asked for its own
-		keys.Merge(l.planner.Keys()) // from now on, what nothing wants may go
+	r.apply(ctx, &round, keys)
+	round.Complete, round.Waiting, round.HealthChecks = l.status.complete, len(l.retries.objects), r.checks.take()
+	if now := r.options.Clock.Now(); !l.status.drain.waiting && l.planner.MayDrain() {
+		l.status.drain.at(now.Add(drainPeriod))
 	}
-	round := r.apply(ctx, keys)
-	round.Started, round.Services, round.Triggered = l.started, len(d.services), d.triggered
-	round.HealthChecks = r.checks.take()
 	round.Duration = r.options.Clock.Since(l.started)
 	r.observer.RoundDone(round)
 	fed := r.marks.fed()
@@ -75,15 +71,41 @@ func (r *Reconciler) nodeChanged(node service.Node, others []netip.Addr) bool {
 	return true
 }
 
-// translate turns the delivered Services into desired objects and returns the keys that changed.
-func (r *Reconciler) translate(d delivery) dataplane.Keys {
+// newKeys returns the keys to look at because of what was delivered: those of which the desired state changed and, once
+// every source is complete, all that the kernel has.
+func (r *Reconciler) newKeys(ctx context.Context, d delivery, round *Round) dataplane.Keys {
+	status := &r.loop.status
+	if status.complete || !d.complete || d.more {
+		return r.translate(d, keepAll)
+	}
+	known, ahead := r.loop.planner.Keys(), portions{reconciler: r, round: round}
+	portion := keepAll
+	if worthwhile(known, len(d.services)) {
+		portion = func(keys dataplane.Keys) dataplane.Keys { return ahead.begin(ctx, keys) }
+	}
+	keys := r.translate(d, portion)
+	ahead.wait()
+	status.complete = true
+	r.marks.inherited = nil // whoever is still there has asked for its own
+	keys.Merge(known)       // from now on, what nothing wants may go
+	return keys
+}
+
+func keepAll(keys dataplane.Keys) dataplane.Keys { return keys }
+
+// translate turns the delivered Services into desired objects and returns the keys that changed. After each portion of
+// Services, it goes on with those keys that the function gives back.
+func (r *Reconciler) translate(d delivery, portion func(dataplane.Keys) dataplane.Keys) dataplane.Keys {
 	l, keys := &r.loop, dataplane.NewKeys()
 	if l.status.newFacts {
 		l.ledger.Replace(ledger.Owner{Name: "node"}, translate.Node(l.facts, r.options.Service), keys)
 		l.status.newFacts = false
 	}
 	slices.SortFunc(d.services, older) // of two that want the last mark, say, the older one has it
-	for _, dirty := range d.services {
+	for i, dirty := range d.services {
+		if i > 0 && i%portionSize == 0 {
+			keys = portion(keys)
+		}
 		owner := ledger.Owner{Name: ownerName(dirty.source, dirty.name), Created: dirty.view.Created}
 		var objects dataplane.Objects
 		markOf, done := r.marks.lease(owner, dirty.view.Ports)
@@ -123,44 +145,6 @@ func inObject(uid string, problems []service.Problem) []service.Problem {
 // found in the object itself, and from those of a Service of the same name in another source.
 func translated(d dirtyView) string {
 	return "Service " + d.name.String() + " of source " + d.source + " on this node"
-}
-
-// apply plans the keys, has the kernel carry the operations out, and takes note of each result.
-func (r *Reconciler) apply(ctx context.Context, keys dataplane.Keys) Round {
-	l := &r.loop
-	operations := l.planner.Plan(plan.Request{Keys: keys, Desired: l.ledger, Now: r.options.Clock.Now(),
-		AddOnly: !l.status.complete, Ended: l.ended()})
-	l.counted = nil
-	round := Round{Operations: operations, Complete: l.status.complete}
-	failed := dataplane.NewKeys()
-	if len(operations) > 0 {
-		for i, err := range r.kernel.Apply(ctx, operations) {
-			l.planner.Confirm(operations[i], err)
-			if err == nil {
-				continue
-			}
-			round.Failures = append(round.Failures, Failure{operations[i], err})
-			failed.AddOf(operations[i].Object)
-		}
-	}
-	now := r.options.Clock.Now()
-	l.retries.settle(keys, failed, now)
-	l.lookUp(round.Failures)
-	round.Waiting = len(l.retries.objects)
-	if !l.status.drain.waiting && l.planner.MayDrain() {
-		l.status.drain.at(now.Add(drainPeriod))
-	}
-	return round
-}
-
-// lookUp has the kernel read when operations with an unknown outcome are tried again: what they left behind may be wanted
-// by nobody by then. Not before that, since reading the kernel leads to another try at once.
-func (l *loop) lookUp(failures []Failure) {
-	for _, failure := range failures {
-		if errors.Is(failure.Err, dataplane.ErrUnknown) {
-			l.status.snapshot.by(l.retries.dueOf(failure.Operation.Object))
-		}
-	}
 }
 
 // ended tells the planner which draining real servers have no connections any more, if they were counted just now.
