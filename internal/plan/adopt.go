@@ -138,20 +138,19 @@ func (p *Planner) adoptPools(found []dataplane.Pool) map[dataplane.VirtualServer
 			p.newer.servers[key] = struct{}{} // it came or went itself
 			continue
 		}
-		keep(before.reals, now.reals, members)
+		if before != now {
+			now.reals.as(before.reals, members)
+		}
 	}
 	return pools
 }
 
 // holds reports whether a pool found is the confirmed one, which then need not be built anew.
 func (p *Planner) holds(have *pool, found dataplane.Pool) bool {
-	if have.server != found.VirtualServer || len(have.reals) != len(found.RealServers) {
+	if have.server != found.VirtualServer || !have.reals.sameAs(found.RealServers) {
 		return false
 	}
 	for _, real := range found.RealServers {
-		if now, ok := have.reals[real.Addr]; !ok || now != real {
-			return false
-		}
 		if real.Weight == 0 {
 			p.weightless[found.Key] = struct{}{}
 		}
@@ -160,16 +159,17 @@ func (p *Planner) holds(have *pool, found dataplane.Pool) bool {
 }
 
 func (p *Planner) adoptPool(found dataplane.Pool) *pool {
-	adopted := &pool{server: found.VirtualServer, reals: make(map[netip.AddrPort]dataplane.RealServer, len(found.RealServers))}
+	adopted := &pool{server: found.VirtualServer, reals: make(reals, 0, len(found.RealServers))}
 	for _, real := range found.RealServers {
 		if real.Forwarding != dataplane.Masquerade {
 			continue
 		}
-		adopted.reals[real.Addr] = real
+		adopted.reals = append(adopted.reals, real)
 		if real.Weight == 0 {
 			p.weightless[found.Key] = struct{}{}
 		}
 	}
+	slices.SortFunc(adopted.reals, func(a, b dataplane.RealServer) int { return a.Addr.Compare(b.Addr) })
 	return adopted
 }
 
@@ -178,13 +178,5 @@ func (p *pool) same(o *pool) bool {
 	if p == o {
 		return true
 	}
-	if p.server != o.server || len(p.reals) != len(o.reals) {
-		return false
-	}
-	for addr, real := range p.reals {
-		if o.reals[addr] != real {
-			return false
-		}
-	}
-	return true
+	return p.server == o.server && slices.Equal(p.reals, o.reals)
 }

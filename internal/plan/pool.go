@@ -44,7 +44,7 @@ func (d *draft) rememberLeaving(want dataplane.Pool, have *pool) {
 	if before := d.planner.leaving[want.Key]; have != nil && len(before) > 0 {
 		known := setOf(want.Leaving, want.Listed, addresses(want))
 		for _, addr := range before {
-			if _, ok := have.reals[addr]; ok && !contains(known, addr) {
+			if have.reals.has(addr) && !contains(known, addr) {
 				leaving = append(leaving, addr)
 			}
 		}
@@ -103,8 +103,8 @@ func (d *draft) outlived(key dataplane.VirtualServerKey) bool {
 // deletePool removes a virtual server; its real servers go with it.
 func (d *draft) deletePool(have *pool) {
 	d.then(serversDown, remove(have.server))
-	for addr := range have.reals {
-		d.forget(have.server.Key, addr)
+	for _, real := range have.reals {
+		d.forget(have.server.Key, real.Addr)
 	}
 }
 
@@ -124,7 +124,7 @@ func (d *draft) changePool(want dataplane.Pool, have *pool) {
 		wanted[real.Addr] = struct{}{}
 		delete(have.unlisted, real.Addr)
 		member := dataplane.Member{VirtualServer: want.Key, RealServer: real}
-		if now, ok := have.reals[real.Addr]; !ok {
+		if now, ok := have.reals.get(real.Addr); !ok {
 			ups = append(ups, add(member))
 		} else if now != real {
 			ups = append(ups, edit(member)) // in place: its connections go on
@@ -152,20 +152,19 @@ func (d *draft) changePool(want dataplane.Pool, have *pool) {
 
 // leave plans the real servers that are no longer wanted and returns how many of them stay for now.
 func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort]struct{}) (downs []dataplane.Operation, stay int) {
-	unwanted := make(map[netip.AddrPort]struct{})
-	for addr := range have.reals {
-		if !contains(wanted, addr) {
-			unwanted[addr] = struct{}{}
+	var unwanted []dataplane.RealServer
+	for _, real := range have.reals {
+		if !contains(wanted, real.Addr) {
+			unwanted = append(unwanted, real)
 		}
 	}
 	if len(unwanted) == 0 {
 		return nil, 0
 	}
 	listed, gone := setOf(want.Listed), setOf(d.planner.leaving[want.Key])
-	for _, addr := range sorted(unwanted, netip.AddrPort.Compare) {
-		real := have.reals[addr]
-		member := dataplane.Member{VirtualServer: want.Key, RealServer: real}
-		if !d.drains(want.Key, have, addr, contains(listed, addr), contains(gone, addr)) {
+	for _, real := range unwanted {
+		addr, member := real.Addr, dataplane.Member{VirtualServer: want.Key, RealServer: real}
+		if !d.drains(want.Key, have, real, contains(listed, addr), contains(gone, addr)) {
 			downs = append(downs, remove(member))
 			d.forget(want.Key, addr)
 			continue
@@ -181,11 +180,12 @@ func (d *draft) leave(want dataplane.Pool, have *pool, wanted map[netip.AddrPort
 
 // drains reports whether a real server that is not wanted stays, with weight 0, for the connections it has. Listed says
 // that a slice has it; gone that none has, and that it was terminating or not serving before.
-func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, addr netip.AddrPort, listed, gone bool) bool {
+func (d *draft) drains(key dataplane.VirtualServerKey, have *pool, real dataplane.RealServer, listed, gone bool) bool {
+	addr := real.Addr
 	if !d.planner.keepsConnections(key) {
 		return false
 	}
-	if d.request.Ended != nil && have.reals[addr].Weight == 0 && d.request.Ended(key, addr) {
+	if d.request.Ended != nil && real.Weight == 0 && d.request.Ended(key, addr) {
 		return false
 	}
 	if listed {
@@ -215,8 +215,8 @@ func (d *draft) retarget(want dataplane.Pool, have *pool) {
 			if contains(now, target) {
 				continue
 			}
-			for addr := range have.reals {
-				d.forgetAt(key, target, addr)
+			for _, real := range have.reals {
+				d.forgetAt(key, target, real.Addr)
 			}
 		}
 	}
@@ -241,7 +241,7 @@ func (d *draft) forgetAt(key, target dataplane.VirtualServerKey, addr netip.Addr
 		}
 		want, _ := d.request.Desired.Pool(other)
 		have := d.planner.pools[other]
-		if wants(want, addr) && (other == target || have != nil && contains(have.reals, addr)) {
+		if wants(want, addr) && (other == target || have != nil && have.reals.has(addr)) {
 			return
 		}
 	}
@@ -291,8 +291,8 @@ func (p *Planner) drainsIn(key dataplane.VirtualServerKey, desired Desired) bool
 		return false
 	}
 	want, _ := desired.Pool(key)
-	for addr, real := range have.reals {
-		if real.Weight == 0 && !wants(want, addr) {
+	for _, real := range have.reals {
+		if real.Weight == 0 && !wants(want, real.Addr) {
 			return true
 		}
 	}

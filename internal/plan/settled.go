@@ -60,14 +60,6 @@ func (p *Planner) Unbound(wanted Wanted, keys dataplane.Keys) {
 // remembered of it is what planning it would remember.
 func (p *Planner) settled(key dataplane.VirtualServerKey, have *pool, desired Desired) bool {
 	want, wanted := desired.Pool(key)
-	if !wanted || have.server != want.VirtualServer || len(have.reals) != len(want.RealServers) || len(have.unlisted) > 0 ||
-		!slices.Equal(p.leaving[key], want.Leaving) || key.Mark != 0 && !slices.Equal(p.marked[key], want.For) {
-		return false
-	}
-	for _, real := range want.RealServers {
-		if now, ok := have.reals[real.Addr]; !ok || now != real {
-			return false
-		}
-	}
-	return true
+	return wanted && have.server == want.VirtualServer && len(have.unlisted) == 0 && have.reals.sameAs(want.RealServers) &&
+		slices.Equal(p.leaving[key], want.Leaving) && (key.Mark == 0 || slices.Equal(p.marked[key], want.For))
 }

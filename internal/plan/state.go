@@ -12,7 +12,7 @@ import (
 // pool is the confirmed state of one virtual server.
 type pool struct {
 	server dataplane.VirtualServer
-	reals  map[netip.AddrPort]dataplane.RealServer
+	reals  reals
 	// unlisted says since when a draining server has been in no slice; its deadline counts from there.
 	unlisted map[netip.AddrPort]time.Time
 }
@@ -119,7 +119,7 @@ func (p *Planner) confirmServer(server dataplane.VirtualServer, exists bool) {
 		delete(p.pools, server.Key)
 		p.setTargets(server.Key, nil)
 	case have == nil:
-		p.pools[server.Key] = &pool{server: server, reals: make(map[netip.AddrPort]dataplane.RealServer)}
+		p.pools[server.Key] = &pool{server: server}
 	default:
 		have.server = server
 	}
@@ -130,14 +130,14 @@ func (p *Planner) confirmMember(verb dataplane.Verb, member dataplane.Member, ex
 	switch {
 	case have == nil:
 	case exists:
-		have.reals[member.Addr] = member.RealServer
+		have.reals.put(member.RealServer)
 		if member.Weight == 0 {
 			p.weightless[member.VirtualServer] = struct{}{}
 		}
 	case verb == dataplane.Add:
 		delete(p.pools, member.VirtualServer) // only a missing virtual server makes an addition fail so
 	default:
-		delete(have.reals, member.Addr)
+		have.reals.drop(member.Addr)
 		delete(have.unlisted, member.Addr)
 	}
 }
