@@ -45,15 +45,23 @@ func (l *Ledger) lost(key dataplane.VirtualServerKey, owner *Owner) bool {
 // contest adds the entries whose fate may depend on who gets a virtual server: those of the owner whose wishes changed
 // from before to now, and those of its rivals. They may be more than those that changed.
 func (l *Ledger) contest(who *Owner, before, now dataplane.Objects, changes dataplane.Keys) {
-	rivals, contested := make(map[*Owner]struct{}), make(map[dataplane.VirtualServerKey]struct{})
+	var rivals map[*Owner]struct{} // nil as long as there are none: nearly always
+	var contested map[dataplane.VirtualServerKey]struct{}
 	for _, objects := range []dataplane.Objects{before, now} {
 		for _, pool := range objects.Pools {
-			if l.rivals(pool.Key, who, rivals) {
-				contested[pool.Key] = struct{}{}
+			if !l.rivals(pool.Key, who) {
+				continue
+			}
+			if rivals == nil {
+				rivals, contested = make(map[*Owner]struct{}), make(map[dataplane.VirtualServerKey]struct{})
+			}
+			contested[pool.Key] = struct{}{}
+			for _, c := range l.pools.claims[pool.Key] {
+				rivals[c.owner] = struct{}{}
 			}
 		}
 		for _, entry := range objects.Entries {
-			if l.rivals(serverOf(entry), who, nil) {
+			if l.rivals(serverOf(entry), who) {
 				changes.Entries[entry.Key()] = struct{}{}
 			}
 			l.contestException(who, entry, changes)
@@ -92,17 +100,7 @@ func (l *Ledger) contestException(who *Owner, entry dataplane.Entry, changes dat
 	}
 }
 
-// rivals reports whether others want the virtual server, too, and adds them to found unless that is nil.
-func (l *Ledger) rivals(key dataplane.VirtualServerKey, who *Owner, found map[*Owner]struct{}) bool {
-	any := false
-	for _, c := range l.pools.claims[key] {
-		if c.owner == who {
-			continue
-		}
-		any = true
-		if found != nil {
-			found[c.owner] = struct{}{}
-		}
-	}
-	return any
+// rivals reports whether others want the virtual server, too.
+func (l *Ledger) rivals(key dataplane.VirtualServerKey, who *Owner) bool {
+	return slices.ContainsFunc(l.pools.claims[key], func(c claim[dataplane.Pool]) bool { return c.owner != who })
 }

@@ -30,11 +30,21 @@ func (t *table[K, V]) winner(key K) (V, bool) {
 // put records the owner's claim, in place of an earlier one of the same owner, and reports whether the winning value
 // changed.
 func (t *table[K, V]) put(key K, owner *Owner, value V) bool {
-	before, had := t.winner(key)
-	claims := slices.DeleteFunc(t.claims[key], func(c claim[V]) bool { return c.owner == owner })
+	claims := t.claims[key]
+	switch { // nearly always it is one of the first two
+	case len(claims) == 0:
+		t.claims[key] = []claim[V]{{owner, value}}
+		return true
+	case len(claims) == 1 && claims[0].owner == owner:
+		before := claims[0].value
+		claims[0].value = value
+		return !t.equal(before, value)
+	}
+	before := claims[0].value
+	claims = slices.DeleteFunc(claims, func(c claim[V]) bool { return c.owner == owner })
 	at, _ := slices.BinarySearchFunc(claims, owner, func(c claim[V], o *Owner) int { return c.owner.Compare(*o) })
 	t.claims[key] = slices.Insert(claims, at, claim[V]{owner, value})
-	return !had || !t.equal(before, t.claims[key][0].value)
+	return !t.equal(before, t.claims[key][0].value)
 }
 
 // drop removes the owner's claim and reports whether the winning value changed or is gone.

@@ -92,7 +92,9 @@ func (p *Planner) Plan(request Request) []dataplane.Operation {
 }
 
 func sorted[K comparable](set map[K]struct{}, compare func(a, b K) int) []K {
-	return slices.SortedFunc(maps.Keys(set), compare)
+	keys := slices.AppendSeq(make([]K, 0, len(set)), maps.Keys(set))
+	slices.SortFunc(keys, compare)
+	return keys
 }
 
 // draft collects the operations of one plan by the phase they belong to.
