@@ -74,7 +74,7 @@ func servedHere(in *corev1.Service) bool {
 func fromService(in *corev1.Service) (Service, bool, []Problem) {
 	f := findingsOf("Service", in.Namespace, in.Name)
 	out := Service{
-		Name:    Name{in.Namespace, in.Name},
+		Name:    Name{shared(in.Namespace), in.Name},
 		Created: in.CreationTimestamp.Time,
 		Ports:   f.servicePorts(in),
 		Policy:  f.policy(in),

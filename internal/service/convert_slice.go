@@ -3,7 +3,9 @@ package service
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -31,7 +33,7 @@ func FromSlice(in *discoveryv1.EndpointSlice) (Slice, bool, []Problem) {
 		return Slice{}, false, f.problems
 	}
 	out := Slice{
-		Name:      Name{in.Namespace, in.Name},
+		Name:      Name{shared(in.Namespace), in.Name},
 		Service:   owner,
 		Ports:     f.slicePorts(in.Ports),
 		Endpoints: f.endpoints(in, family),
@@ -77,7 +79,7 @@ func (f *findings) slicePorts(in []discoveryv1.EndpointPort) []SlicePort {
 func (f *findings) slicePort(field string, in *discoveryv1.EndpointPort) (SlicePort, bool) {
 	var out SlicePort
 	if in.Name != nil {
-		out.Name = *in.Name
+		out.Name = shared(*in.Name)
 	}
 	var protocol corev1.Protocol
 	if in.Protocol != nil {
@@ -99,15 +101,27 @@ func (f *findings) endpoints(in *discoveryv1.EndpointSlice, family dataplane.Fam
 	}
 	out := make([]Endpoint, 0, len(in.Endpoints))
 	for i := range in.Endpoints {
-		if addr, ok := f.endpointAddress(fmt.Sprintf("endpoints[%d]", i), in.Endpoints[i].Addresses, family); ok {
-			out = append(out, endpoint(addr, &in.Endpoints[i]))
+		addr, ok := f.endpointAddress(i, in.Endpoints[i].Addresses, family)
+		if !ok {
+			continue
 		}
+		one := endpoint(addr, &in.Endpoints[i])
+		if len(out) > 0 {
+			one.shareHints(out[len(out)-1])
+		}
+		out = append(out, one)
 	}
 	return out
 }
 
 // endpointAddress returns an endpoint's address. The API gives a meaning to the first only.
-func (f *findings) endpointAddress(field string, values []string, family dataplane.Family) (netip.Addr, bool) {
+func (f *findings) endpointAddress(number int, values []string, family dataplane.Family) (netip.Addr, bool) {
+	if len(values) > 0 {
+		if addr, err := netip.ParseAddr(values[0]); err == nil && unusable(addr, 0) == "" && dataplane.FamilyOf(addr) == family {
+			return addr, true // as nearly always, without a name made for the field
+		}
+	}
+	field := fmt.Sprintf("endpoints[%d]", number)
 	if len(values) == 0 {
 		f.add(field+".addresses", "", "an endpoint without an address; add one")
 		return netip.Addr{}, false
@@ -130,21 +144,35 @@ func endpoint(addr netip.Addr, in *discoveryv1.Endpoint) Endpoint {
 		Terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
 	}
 	if in.NodeName != nil {
-		out.Node = *in.NodeName
+		out.Node = shared(*in.NodeName)
 	}
 	if in.Zone != nil {
-		out.Zone = *in.Zone
+		out.Zone = shared(*in.Zone)
 	}
 	if in.Hints != nil {
 		for _, zone := range in.Hints.ForZones {
-			out.ForZones = append(out.ForZones, zone.Name)
+			out.ForZones = append(out.ForZones, shared(zone.Name))
 		}
 		for _, node := range in.Hints.ForNodes {
-			out.ForNodes = append(out.ForNodes, node.Name)
+			out.ForNodes = append(out.ForNodes, shared(node.Name))
 		}
 	}
 	return out
 }
+
+// shareHints makes equal hints of two endpoints one list in memory.
+func (e *Endpoint) shareHints(with Endpoint) {
+	if slices.Equal(e.ForZones, with.ForZones) {
+		e.ForZones = with.ForZones
+	}
+	if slices.Equal(e.ForNodes, with.ForNodes) {
+		e.ForNodes = with.ForNodes
+	}
+}
+
+// shared returns the string, as the same bytes in memory for all equal ones: the names of nodes, zones, namespaces and
+// ports come with every object, of which a cluster has many.
+func shared(s string) string { return unique.Make(s).Value() }
 
 // triggered returns when the change that led to the slice's current state happened; zero when nobody says.
 func (f *findings) triggered(annotations map[string]string) time.Time {
