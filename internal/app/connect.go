@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-
 	"kube-ipvs-proxy/internal/config"
 	"kube-ipvs-proxy/internal/source/kube"
 )
@@ -18,7 +16,7 @@ const greetPatience = 3 * time.Second
 type connection struct {
 	made    chan struct{} // closed when client and err are set
 	greeted chan struct{} // closed when there is a connection that all requests share, or will not be soon
-	client  kubernetes.Interface
+	client  *kube.Client
 	err     error
 }
 
@@ -35,13 +33,13 @@ func connect(ctx context.Context, api config.API) *connection {
 		ctx, cancel := context.WithTimeout(ctx, greetPatience)
 		defer cancel()
 		// What the answer is, or that there is none, does not matter: the sources will see for themselves and report it.
-		_, _ = c.client.CoreV1().RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+		_ = c.client.Greet(ctx)
 	}()
 	return c
 }
 
 // await returns the client when it is made: nil without an API server.
-func (c *connection) await() (kubernetes.Interface, error) {
+func (c *connection) await() (*kube.Client, error) {
 	<-c.made
 	return c.client, c.err
 }

@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *conne
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	families, wall := kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
-	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families)}
+	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families), newThrift(wall)}
 	client, err := api.await()
 	if err != nil {
 		return withStatus(statusSource, err)

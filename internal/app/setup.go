@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
 	"kube-ipvs-proxy/internal/config"
@@ -99,11 +98,11 @@ func newSources(cfg config.Config, api *connection, reconciler *reconcile.Reconc
 }
 
 // newRecorder returns what makes Kubernetes Events, or nil without an API server.
-func newRecorder(client kubernetes.Interface, node string, log *zap.Logger) *events.Recorder {
+func newRecorder(client *kube.Client, node string, log *zap.Logger) *events.Recorder {
 	if client == nil {
 		return nil
 	}
-	return events.New(events.Options{Client: client.EventsV1(), Node: node, Clock: clock.RealClock{}, Random: rand.Float64,
+	return events.New(events.Options{Client: client, Node: node, Clock: clock.RealClock{}, Random: rand.Float64,
 		Log: log.Sugar().Warnw})
 }
 
@@ -112,7 +111,7 @@ const mostPatience = 10 * time.Second
 
 // newClient returns a client of the API server, or nil if there are only manifests. Without either, the daemon is taken to
 // run in a Pod.
-func newClient(ctx context.Context, api config.API) (kubernetes.Interface, error) {
+func newClient(ctx context.Context, api config.API) (*kube.Client, error) {
 	if api.Manifests != "" && api.Kubeconfig == "" && api.Master == "" {
 		return nil, nil
 	}
@@ -124,7 +123,7 @@ func newClient(ctx context.Context, api config.API) (kubernetes.Interface, error
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}
-	client, err := kubernetes.NewForConfig(settings)
+	client, err := kube.NewClient(settings)
 	if err != nil {
 		return nil, errors.Join(errors.New("make a client of the API server"), err)
 	}

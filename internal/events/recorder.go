@@ -1,11 +1,12 @@
 package events
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
 
-	eventsclient "k8s.io/client-go/kubernetes/typed/events/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/utils/clock"
 
 	"kube-ipvs-proxy/internal/reconcile"
@@ -18,9 +19,14 @@ const (
 	mostPerReport = 8
 )
 
+// Client creates Events. Its errors are those of the API server.
+type Client interface {
+	CreateEvent(context.Context, *eventsv1.Event) error
+}
+
 // Options are what a Recorder needs. All are required.
 type Options struct {
-	Client eventsclient.EventsGetter
+	Client Client
 	Node   string // the node's name, which Events carry as their reporting instance
 	Clock  clock.Clock
 	// Random returns numbers from 0 to below 1, different ones on each node.

@@ -36,10 +36,18 @@ type node struct {
 	logged []string
 }
 
+// clientset is client-go's API server in memory.
+type clientset struct{ *fake.Clientset }
+
+func (c clientset) CreateEvent(ctx context.Context, event *eventsv1.Event) error {
+	_, err := c.EventsV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
+	return err
+}
+
 func start(t *testing.T) *node {
 	t.Helper()
 	n := &node{T: t, api: fake.NewClientset()}
-	n.Recorder = events.New(events.Options{Client: n.api.EventsV1(), Node: "node-1", Clock: clock.RealClock{},
+	n.Recorder = events.New(events.Options{Client: clientset{n.api}, Node: "node-1", Clock: clock.RealClock{},
 		Random: rand.New(rand.NewPCG(1, 2)).Float64, Log: n.log})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -11,9 +11,7 @@ import (
 
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	eventsclient "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/utils/clock"
 
 	"kube-ipvs-proxy/internal/events"
@@ -22,7 +20,6 @@ import (
 
 // server is an API server as far as many nodes that create Events see one.
 type server struct {
-	eventsclient.EventInterface
 	mu       sync.Mutex
 	start    time.Time
 	created  map[string]time.Duration // name → when
@@ -33,9 +30,7 @@ func newServer() *server {
 	return &server{start: time.Now(), created: make(map[string]time.Duration)}
 }
 
-func (s *server) Events(string) eventsclient.EventInterface { return s }
-
-func (s *server) Create(_ context.Context, event *eventsv1.Event, _ metav1.CreateOptions) (*eventsv1.Event, error) {
+func (s *server) CreateEvent(_ context.Context, event *eventsv1.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	since := time.Since(s.start)
@@ -44,10 +39,10 @@ func (s *server) Create(_ context.Context, event *eventsv1.Event, _ metav1.Creat
 	}
 	s.requests[int(since/time.Second)]++
 	if _, exists := s.created[event.Name]; exists {
-		return nil, apierrors.NewAlreadyExists(schema.GroupResource{Group: "events.k8s.io", Resource: "events"}, event.Name)
+		return apierrors.NewAlreadyExists(schema.GroupResource{Group: "events.k8s.io", Resource: "events"}, event.Name)
 	}
 	s.created[event.Name] = since
-	return event, nil
+	return nil
 }
 
 // most returns the largest number of requests in a second from the given one on, and how many there were in all.

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // The rhythm of requests. See the package comment for what they add up to.
@@ -75,7 +74,7 @@ func (t *teller) tellOne(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	event := n.toEvent(t.options.Node, t.options.Clock.Now())
-	_, err := t.options.Client.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
+	err := t.options.Client.CreateEvent(ctx, event)
 	outcome := outcomeOf(err)
 	t.settle(n, outcome)
 	t.report(ctx, outcome, err)

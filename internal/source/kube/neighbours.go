@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/pager"
 
 	"kube-ipvs-proxy/internal/service"
@@ -32,7 +31,7 @@ const (
 type neighbours struct {
 	service.Sink
 	access *access
-	client kubernetes.Interface
+	client API
 	own    string // name of this node
 
 	mutex sync.Mutex
@@ -41,10 +40,10 @@ type neighbours struct {
 	next  chan struct{}   // closed by the first reading
 }
 
-func newNeighbours(client kubernetes.Interface, own string, sink service.Sink, now func() time.Time) *neighbours {
+func newNeighbours(client API, own string, sink service.Sink, now func() time.Time) *neighbours {
 	return &neighbours{
 		Sink:   sink,
-		access: &access{resource: "nodes", sink: sink, now: now, failing: map[string]failure{}},
+		access: &access{resource: nodesPlural, sink: sink, now: now, failing: map[string]failure{}},
 		client: client,
 		own:    own,
 		next:   make(chan struct{}),
@@ -106,7 +105,7 @@ func (n *neighbours) read(ctx context.Context) error {
 	defer cancel()
 	var found []netip.Addr
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		return n.client.CoreV1().Nodes().List(ctx, o)
+		return n.client.List(ctx, nodesPlural, o)
 	})
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(obj runtime.Object) error {
 		node, ok := obj.(*corev1.Node)

@@ -35,7 +35,7 @@ func external(name string) service.Service {
 // startNeighbours runs the part of a source that looks for the other Nodes.
 func startNeighbours(t *testing.T, client *fake.Clientset) (*neighbours, *recorder) {
 	sink := &recorder{}
-	n := newNeighbours(client, "node-1", sink, time.Now)
+	n := newNeighbours(clientset{client}, "node-1", sink, time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	n.begin(ctx)
 	done := make(chan struct{})

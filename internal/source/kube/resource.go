@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 
 	"kube-ipvs-proxy/internal/service"
 )
@@ -59,19 +58,18 @@ func newCompact(kind string, meta *metav1.ObjectMeta, problems []service.Problem
 
 func (c *compact) key() service.Name { return service.Name{Namespace: c.Namespace, Name: c.Name} }
 
-func services(client kubernetes.Interface) resource {
-	api := client.CoreV1().Services(metav1.NamespaceAll)
+func services(api API) resource {
 	narrow := func(o metav1.ListOptions) metav1.ListOptions {
 		o.LabelSelector, o.FieldSelector = servicesSelector, servicesFields
 		return o
 	}
 	return resource{
-		name: Services, plural: "services", expected: &corev1.Service{},
+		name: Services, plural: servicesPlural, expected: &corev1.Service{},
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, narrow(o))
+			return api.List(ctx, servicesPlural, narrow(o))
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, narrow(o))
+			return api.Watch(ctx, servicesPlural, narrow(o))
 		},
 		convert: func(obj any) (*compact, bool) {
 			in, ok := obj.(*corev1.Service)
@@ -90,19 +88,18 @@ func services(client kubernetes.Interface) resource {
 	}
 }
 
-func endpointSlices(client kubernetes.Interface) resource {
-	api := client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll)
+func endpointSlices(api API) resource {
 	narrow := func(o metav1.ListOptions) metav1.ListOptions {
 		o.LabelSelector = endpointSlicesSelector
 		return o
 	}
 	return resource{
-		name: EndpointSlices, plural: "endpointslices", expected: &discoveryv1.EndpointSlice{},
+		name: EndpointSlices, plural: slicesPlural, expected: &discoveryv1.EndpointSlice{},
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, narrow(o))
+			return api.List(ctx, slicesPlural, narrow(o))
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, narrow(o))
+			return api.Watch(ctx, slicesPlural, narrow(o))
 		},
 		convert: func(obj any) (*compact, bool) {
 			in, ok := obj.(*discoveryv1.EndpointSlice)
@@ -120,19 +117,18 @@ func endpointSlices(client kubernetes.Interface) resource {
 	}
 }
 
-func ownNode(client kubernetes.Interface, node string) resource {
-	api := client.CoreV1().Nodes()
+func ownNode(api API, node string) resource {
 	narrow := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, node).String()
 		return o
 	}
 	return resource{
-		name: OwnNode, plural: "nodes", expected: &corev1.Node{},
+		name: OwnNode, plural: nodesPlural, expected: &corev1.Node{},
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return api.List(ctx, narrow(o))
+			return api.List(ctx, nodesPlural, narrow(o))
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return api.Watch(ctx, narrow(o))
+			return api.Watch(ctx, nodesPlural, narrow(o))
 		},
 		convert: func(obj any) (*compact, bool) {
 			in, ok := obj.(*corev1.Node)

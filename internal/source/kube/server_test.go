@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/streaming"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
@@ -68,12 +67,12 @@ func (a *apiServer) start() {
 	a.server.Start()
 }
 
-func (a *apiServer) client() kubernetes.Interface {
+func (a *apiServer) client() API {
 	config, err := configOf(a.t.Context(), Connection{Master: a.server.URL, QPS: -1}, notInPod)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	client, err := kubernetes.NewForConfig(rest.CopyConfig(config))
+	client, err := NewClient(rest.CopyConfig(config))
 	if err != nil {
 		a.t.Fatal(err)
 	}

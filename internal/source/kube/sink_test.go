@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-
 	"kube-ipvs-proxy/internal/service"
 )
 
@@ -91,7 +89,7 @@ func (r *recorder) await(t *testing.T, line string) {
 }
 
 // start runs a source for the Node node-1 until the test ends.
-func start(t *testing.T, client kubernetes.Interface, now func() time.Time) (*Source, *recorder) {
+func start(t *testing.T, client API, now func() time.Time) (*Source, *recorder) {
 	t.Helper()
 	sink := &recorder{}
 	source := New(client, "node-1", sink, Options{Now: now})

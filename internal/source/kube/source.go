@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
 	"kube-ipvs-proxy/internal/service"
@@ -35,7 +34,7 @@ type Source struct {
 }
 
 // New returns a source that delivers to sink the Services and EndpointSlices of the cluster and the Node of this name.
-func New(client kubernetes.Interface, node string, sink service.Sink, options Options) *Source {
+func New(client API, node string, sink service.Sink, options Options) *Source {
 	if options.Now == nil {
 		options.Now = time.Now
 	}

@@ -52,7 +52,7 @@ func before(lines []string, first, second string) bool {
 func TestLiveObjectsComeAndGo(t *testing.T) {
 	web, slice, node := aService("web", "10.96.0.1"), aSlice("web-1"), aNode("node-1")
 	client := fake.NewClientset(&web, &slice, &node)
-	_, sink := start(t, client, nil)
+	_, sink := start(t, clientset{client}, nil)
 	awaitComplete(t, sink)
 	for object, source := range map[string]string{
 		"set service default/web [10.96.0.1]": Services, "set slice default/web-1 of web": EndpointSlices, "set node node-1 [192.0.2.1]": OwnNode,
