@@ -92,6 +92,12 @@ func TestContestantsOfEachMeasurement(t *testing.T) {
 			t.Errorf("contestants of %d (-want +got):\n%s", test.in, diff)
 		}
 	}
+	slow := contestant{name: kubeIPVS}
+	for s, want := range map[size]int{{1000, 10}: 3, {5000, 10}: 1, {1000, 100}: 1, {10000, 10}: 0} {
+		if got := slow.rounds(s, 3); got != want {
+			t.Errorf("%d rounds of %s at %s, want %d", got, slow.name, s, want)
+		}
+	}
 	if _, err := chosen("floor,flour"); err == nil {
 		t.Error("flour is a contestant")
 	}

@@ -22,7 +22,7 @@ func rows() []row {
 		{"CPU of the cold start", seconds(func(m *measurement) time.Duration { return m.Cold.CPU }), duration},
 		{"restart on a correct kernel: process start → nothing to do; of the floor: objects listed, kernel read", warmTime, duration},
 		{"CPU of the restart", seconds(func(m *measurement) time.Duration { return m.Warm.CPU }), duration},
-		{"messages of the restart that change something", writes, plain},
+		{"messages of the restart that write, or try to", writes, plain},
 		{"one endpoint change, API write → kernel: median", changeMedian, duration},
 		{"one endpoint change: p99", ofLags(single, 0.99), duration},
 		{"one endpoint change: how many were made", func(m *measurement) (float64, bool) { return float64(m.Single.Changes), m.Single.Changes > 0 }, plain},

@@ -17,7 +17,7 @@ const (
 	pause          = 50 * time.Millisecond // between two changes, so that each is one of its own
 	settled        = 2 * time.Second       // what a start left to do is not the changes'
 	leastChanges   = 5                     // however long they take
-	othersTraced   = 3                     // changes under strace, which takes kube-proxy long
+	othersTraced   = 1                     // changes of each kind under strace, which takes kube-proxy minutes
 )
 
 // guest is one piece of the benchmark, inside the lab.
@@ -119,6 +119,7 @@ func (m *measurement) try(ctx context.Context, what string, phase func() error) 
 	if ctx.Err() != nil {
 		return
 	}
+	fmt.Fprintf(os.Stderr, "bench: %s %s\n", time.Now().Format(time.TimeOnly), what)
 	if err := phase(); err != nil {
 		m.Failed = append(m.Failed, fmt.Sprintf("%s: %v", what, err))
 	}

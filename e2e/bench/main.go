@@ -123,7 +123,7 @@ func definePhases(set *flag.FlagSet, p *phases) {
 	set.IntVar(&p.Stream, "stream", 100, "changes each second in a stream of changes")
 	set.DurationVar(&p.StreamFor, "stream-for", time.Minute, "length of the stream")
 	set.DurationVar(&p.Steady, "steady", 2*time.Minute, "length of the measurement without changes")
-	set.IntVar(&p.Traced, "traced", 20, "changes of endpoints under strace, at most one per Service; others than the daemon make three")
+	set.IntVar(&p.Traced, "traced", 20, "changes of endpoints under strace, at most one per Service; others than the daemon make one")
 	set.IntVar(&p.Runs, "runs", 7, "runs of the data path in one kernel")
 	set.IntVar(&p.Connects, "connects", 2000, "connections in a run of the data path, one way")
 	set.DurationVar(&p.FlowFor, "flow-for", 2*time.Second, "time after which a run of the data path ends, one way, and length of its stream of packets")

@@ -38,6 +38,7 @@ func (g *guest) measurePaths(ctx context.Context, all []contestant) (*dataPath, 
 			d.LeftOut[c.name] = fmt.Sprintf("not done after %v: %v", loadPatience, err)
 			continue
 		} else if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", c.name, err) // at once: taking the network down takes a while
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		sites = append(sites, s)

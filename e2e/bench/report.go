@@ -96,12 +96,15 @@ func (all results) failures() string {
 	return "## What could not be measured\n\n" + out.String() + "\n"
 }
 
-// examples shows calls of the daemon's that should not be: processes and dumps in changes.
+// examples shows what of the daemon's should not be: messages of a restart that write, processes and dumps in changes.
 func (all results) examples() string {
 	var out strings.Builder
 	for _, r := range all {
 		if r.Result == nil || r.Contestant != self {
 			continue
+		}
+		for _, kind := range slices.Sorted(maps.Keys(r.Result.Traced.Restart.Written)) {
+			fmt.Fprintf(&out, "    %s: %d × %s in a restart\n", r.name(), r.Result.Traced.Restart.Written[kind], kind)
 		}
 		for _, call := range slices.Concat(r.Result.Traced.Added.Examples, r.Result.Traced.Removed.Examples) {
 			fmt.Fprintf(&out, "    %s: %s\n", r.name(), call)
@@ -110,5 +113,5 @@ func (all results) examples() string {
 	if out.Len() == 0 {
 		return ""
 	}
-	return "## Processes and dumps of the daemon in changes under strace\n\n" + out.String() + "\n"
+	return "## What the daemon should not do, seen by strace\n\n" + out.String() + "\n"
 }

@@ -58,7 +58,7 @@ func TestSizeTableShowsMediansRatiosAndRounds(t *testing.T) {
 		"| one endpoint change, API write → kernel: median | 40ms (2) | – |\n",
 		"| one endpoint change: heap objects | 0 (2) | – |\n", // the lower of 0 and 100
 		"| one endpoint change: netlink messages | 2.5 (1) | – |\n",
-		"| messages of the restart that change something | 0 (1) | – |\n",
+		"| messages of the restart that write, or try to | 0 (1) | – |\n",
 		"| nothing to do: CPU per minute | – | 2s (1) |\n",
 		"| nothing to do: wake-ups per minute | – | 30 (1) |\n")
 	expect(t, all.sizeTable(size{10000, 10}), "kube-proxy-ipvs is left out")

@@ -15,13 +15,14 @@ import (
 
 // trace counts what strace saw.
 type trace struct {
-	Calls     int // system calls
-	Processes int // programs and processes started
-	Sends     int // datagrams to netlink
-	Messages  int // in these
-	Writes    int // messages that change something
-	Dumps     int // netlink requests for a table
-	Reads     int // dumps of the real servers of one virtual server
+	Calls     int            // system calls
+	Processes int            // programs and processes started
+	Sends     int            // datagrams to netlink
+	Messages  int            // in these
+	Writes    int            // messages of kinds that change something, even if these did not
+	Dumps     int            // netlink requests for a table
+	Reads     int            // dumps of the real servers of one virtual server
+	Written   map[string]int // these by kind
 	Examples  []string
 }
 
@@ -122,6 +123,10 @@ func (t *trace) countMessage(m message, call string) {
 	switch {
 	case m.write():
 		t.Writes++
+		if t.Written == nil {
+			t.Written = map[string]int{}
+		}
+		t.Written[strings.TrimSpace(m.kind+" "+m.command)]++
 	case !m.dump:
 	case m.kind == ipvsFamily && m.command == getDest:
 		t.Reads++
