@@ -42,6 +42,8 @@ func (d *Driver) Retarget(ctx context.Context, rulesets []dataplane.Ruleset, fro
 		return nil, err
 	}
 	reference := regexp.MustCompile(`(--(?:match|map|add|del)-set )` + regexp.QuoteMeta(from) + ` `)
+	d.settle()
+	d.readings = nil // what was read while the variant was looked for may lack a rule that others have made since
 	return d.forEach(ctx, rulesets, func(want table, have savedTable) (change, error) {
 		return retargeting(want, have, reference, to)
 	})
