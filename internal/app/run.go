@@ -57,6 +57,9 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 	if err := adjustOOMScore(cfg.Run.OOMScoreAdj); err != nil {
 		log.Warn(err.Error())
 	}
+	if err := keepSmallPages(); err != nil {
+		log.Info(err.Error())
+	}
 	if cfg.Run.WriteTo != "" {
 		return config.WriteFile(cfg.Run.WriteTo, &cfg.File)
 	}
