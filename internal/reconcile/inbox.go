@@ -169,17 +169,20 @@ func (b *inbox) fetch(urgent func(service.Name) bool) delivery {
 			return d
 		}
 	}
-	d.services = take(ready, func(service.Name) bool { return true })
+	d.services = take(ready, nil)
 	d.triggered, b.triggered = b.triggered, nil
 	return d
 }
 
-// take removes the dirty Services that are wanted from the sources and returns their views.
+// take removes the dirty Services that are wanted, or all if want is nil, from the sources and returns their views.
 func take(sources []*source, want func(service.Name) bool) []dirtyView {
 	var taken []dirtyView
 	for _, s := range sources {
+		if want == nil {
+			taken = slices.Grow(taken, len(s.dirty)) // views are large, to be moved again and again
+		}
 		for name := range s.dirty {
-			if !want(name) {
+			if want != nil && !want(name) {
 				continue
 			}
 			view, exists := s.catalog.View(name)
