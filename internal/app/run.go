@@ -54,11 +54,8 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-	if err := adjustOOMScore(cfg.Run.OOMScoreAdj); err != nil {
+	if err := errors.Join(adjustOOMScore(cfg.Run.OOMScoreAdj), keepSmallPages()); err != nil {
 		log.Warn(err.Error())
-	}
-	if err := keepSmallPages(); err != nil {
-		log.Info(err.Error())
 	}
 	if cfg.Run.WriteTo != "" {
 		return config.WriteFile(cfg.Run.WriteTo, &cfg.File)
