@@ -57,9 +57,9 @@ func (p *Planner) Unbound(wanted Wanted, keys dataplane.Keys) {
 }
 
 // settled reports whether a virtual server is as desired, its real servers are exactly those that are, and what is
-// remembered of it is what planning it would remember.
+// remembered of it is what planning it would remember. One without any real server is not to be there at all.
 func (p *Planner) settled(key dataplane.VirtualServerKey, have *pool, desired Desired) bool {
 	want, wanted := desired.Pool(key)
-	return wanted && have.server == want.VirtualServer && len(have.unlisted) == 0 && have.reals.sameAs(want.RealServers) &&
+	return wanted && len(want.RealServers) > 0 && have.server == want.VirtualServer && len(have.unlisted) == 0 && have.reals.sameAs(want.RealServers) &&
 		slices.Equal(p.leaving[key], want.Leaving) && (key.Mark == 0 || slices.Equal(p.marked[key], want.For))
 }
