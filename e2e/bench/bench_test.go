@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 func TestQuantileIsAValueThatOccurred(t *testing.T) {
@@ -100,6 +102,19 @@ func TestContestantsOfEachMeasurement(t *testing.T) {
 	}
 	if _, err := chosen("floor,flour"); err == nil {
 		t.Error("flour is a contestant")
+	}
+}
+
+func TestChosenAmongCountsEndpoints(t *testing.T) {
+	protocol := &nftables.Rule{Exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}}}
+	for want, rules := range map[int][]*nftables.Rule{
+		0: {protocol},
+		1: {protocol, {Exprs: []expr.Any{&expr.NAT{Type: expr.NATTypeDestNAT}}}},
+		7: {protocol, {Exprs: []expr.Any{&expr.Numgen{Modulus: 7}, &expr.NAT{Type: expr.NATTypeDestNAT}}}},
+	} {
+		if got := chosenAmong(rules); got != want {
+			t.Errorf("%d endpoints, want %d", got, want)
+		}
 	}
 }
 

@@ -120,14 +120,18 @@ func (v *nftablesView) rules(chain *nftables.Chain) ([]*nftables.Rule, error) {
 	return v.conn.GetRules(kubeProxyTable(), chain)
 }
 
-// chosenAmong returns the number of endpoints among which the rules choose at random, 0 if they do not.
+// chosenAmong returns the number of endpoints among which the rules choose at random, 1 if they send everything to one, else 0.
 func chosenAmong(rules []*nftables.Rule) int {
+	among := 0
 	for _, rule := range rules {
 		for _, expression := range rule.Exprs {
-			if number, ok := expression.(*expr.Numgen); ok {
-				return int(number.Modulus)
+			switch e := expression.(type) {
+			case *expr.Numgen:
+				return int(e.Modulus)
+			case *expr.NAT:
+				among = 1
 			}
 		}
 	}
-	return 0
+	return among
 }
