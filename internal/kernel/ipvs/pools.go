@@ -50,6 +50,7 @@ func (d *Driver) Pools(ctx context.Context) ([]dataplane.Pool, map[dataplane.Vir
 	pools := make([]dataplane.Pool, 0, len(found))
 	draining := make(counts)
 	var members []destination
+	all := make([]dataplane.RealServer, 0, counted(found)) // of all virtual servers: one allocation, not one for each
 	for _, one := range found {
 		var exists bool
 		if members, exists, err = d.realServers(ctx, one, members[:0]); err != nil {
@@ -58,14 +59,14 @@ func (d *Driver) Pools(ctx context.Context) ([]dataplane.Pool, map[dataplane.Vir
 		if !exists {
 			continue
 		}
-		pool := dataplane.Pool{VirtualServer: one.VirtualServer, RealServers: make([]dataplane.RealServer, len(members))}
-		for i, member := range members {
-			pool.RealServers[i] = member.RealServer
+		first := len(all)
+		for _, member := range members {
+			all = append(all, member.RealServer)
 			if member.Weight == 0 {
 				draining.put(one.Key, member)
 			}
 		}
-		pools = append(pools, pool)
+		pools = append(pools, dataplane.Pool{VirtualServer: one.VirtualServer, RealServers: all[first:len(all):len(all)]})
 	}
 	return pools, draining, nil
 }
@@ -94,6 +95,14 @@ func (d *Driver) virtualServers(ctx context.Context) ([]countedServer, error) {
 		}
 	}
 	return cheap, nil
+}
+
+// counted is how many real servers there are, as far as they are counted.
+func counted(servers []countedServer) (total int) {
+	for _, one := range servers {
+		total += max(one.members, 0)
+	}
+	return total
 }
 
 // unknownMembers is the number of real servers where nothing has counted them.
