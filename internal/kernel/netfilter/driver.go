@@ -30,6 +30,8 @@ func (d *Driver) Ensure(ctx context.Context, rulesets []dataplane.Ruleset) (repa
 // Remove takes away the jumps and chains of the rule sets and returns a line for each. A chain that a rule of others
 // leads to cannot go: it is emptied, and the error, which wraps dataplane.ErrConflict, names that rule.
 func (d *Driver) Remove(ctx context.Context, rulesets []dataplane.Ruleset) (removed []string, err error) {
+	d.settle()
+	d.readings = nil // see Retarget
 	return d.forEach(ctx, rulesets, removal)
 }
 
