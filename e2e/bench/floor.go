@@ -103,6 +103,9 @@ func (g *guest) installFloor() (time.Duration, error) {
 		}
 	}
 	took := time.Since(begun)
+	if g.dataPath() {
+		return took, nil
+	}
 	count, err := realServers()
 	if err != nil || count != g.Services*g.Endpoints {
 		return 0, fmt.Errorf("the kernel has %d real servers, want %d: %w", count, g.Services*g.Endpoints, err)

@@ -83,15 +83,19 @@ func (v *ipvsView) awaitAll(ctx context.Context, o options) (time.Time, error) {
 	if err != nil {
 		return last, err
 	}
+	servers := o.Services * o.Endpoints
+	if o.dataPath() {
+		servers = 0 // what cannot be counted; there the contestant says when it is done, and packets show it
+	}
 	for _, table := range []struct {
 		what  string
 		want  int
 		count func() (int, error)
 	}{
-		{"real servers", o.Services * o.Endpoints, realServers},
+		{"real servers", servers, realServers},
 		{"entries of " + clusterIPSet, o.Services, clusterIPEntries},
 	} {
-		for late := false; ; late = true {
+		for late := false; table.want > 0; late = true {
 			count, err := table.count()
 			if err != nil {
 				return last, fmt.Errorf("count %s: %w", table.what, err)
@@ -117,6 +121,8 @@ func (v *ipvsView) awaitAll(ctx context.Context, o options) (time.Time, error) {
 func (v *ipvsView) awaitServers(ctx context.Context, o options) (time.Time, error) {
 	ticker := time.NewTicker(startInterval)
 	defer ticker.Stop()
+	sweep := time.NewTicker(sweepInterval)
+	defer sweep.Stop()
 	last := time.Now()
 	for enough := false; !enough || len(v.missing) > 0; {
 		select {
@@ -130,6 +136,15 @@ func (v *ipvsView) awaitServers(ctx context.Context, o options) (time.Time, erro
 			addr, _ := netip.AddrFromSlice(update.LinkAddress.IP)
 			delete(v.missing, addr.Unmap())
 			last = time.Now()
+		case <-sweep.C:
+			if err := v.sweep(); err != nil {
+				return last, err
+			}
+			if len(v.missing) == 0 {
+				last = time.Now()
+			}
+			fmt.Fprintf(os.Stderr, "bench: %d addresses and %d virtual servers are missing yet\n", len(v.missing),
+				max(0, o.Services-virtualServers(v.socket)))
 		case <-ticker.C:
 			if !enough && virtualServers(v.socket) >= o.Services {
 				enough, last = true, time.Now()
@@ -137,6 +152,22 @@ func (v *ipvsView) awaitServers(ctx context.Context, o options) (time.Time, erro
 		}
 	}
 	return last, nil
+}
+
+// sweepInterval is how often all addresses are read while a program starts.
+const sweepInterval = 20 * time.Second
+
+// sweep looks at the addresses themselves, in case an event was lost.
+func (v *ipvsView) sweep() error {
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, address := range addresses {
+		addr, _ := netip.AddrFromSlice(address.IP)
+		delete(v.missing, addr.Unmap())
+	}
+	return nil
 }
 
 // clusterIPSet is the set of ClusterIPs and ports, by the same name for every proxy that uses IPVS.

@@ -14,6 +14,11 @@ type size struct {
 
 func (s size) String() string { return fmt.Sprintf("%dx%d", s.Services, s.Endpoints) }
 
+// dataPath says whether the size is one of the data path, at which several namespaces of a kernel have virtual servers. There
+// /proc/net/ip_vs cannot be relied on: between two reads the kernel counts what it has shown over all namespaces, and what it
+// skips then in its own only (ip_vs_info_seq_next and ip_vs_info_array).
+func (s size) dataPath() bool { return s.Endpoints < leastEndpoints }
+
 // The most that the addresses of endpointAddr hold, and the fewest that the changes need.
 const (
 	mostServices   = 16 << 10
