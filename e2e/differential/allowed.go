@@ -22,6 +22,7 @@ const (
 	noEndpoints = "KUBE-NO-ENDPOINTS"
 	noLocal     = "KUBE-NO-LOCAL"
 	nodePortIPs = "KUBE-NODE-PORT-IPS"
+	servedIPs   = "KUBE-SERVED-IPS"
 	marks       = "KUBE-INTERNAL-MARK"
 )
 
@@ -40,6 +41,7 @@ func Rules() []Rule {
 		{"KUBE-NO-LOCAL", "P26", "A set of our own: exactly what kube-proxy serves by remote endpoints, or by none, under the policy Local.", noLocalSet},
 		{"KUBE-INTERNAL-MARK", "P26", "A set of our own, and virtual servers for its marks: clients inside the cluster get all endpoints where externalTrafficPolicy is Local.", internalMark},
 		{"KUBE-NODE-PORT-IPS", "P17", "A set of our own, since a port number alone does not make a NodePort: the addresses NodePorts are served on.", nodePortSet},
+		{"KUBE-SERVED-IPS", "P01", "A set of our own: the addresses of all that kube-proxy has a virtual server for, so that packets to others pass one rule.", servedSet},
 		{"health-check ports without NodePort addresses", "P16", "Health checks pass the filter whatever nodePortAddresses selects; kube-proxy leaves out the ports of Services with NodePorts when it selects nothing.", healthPort},
 		{"bucket size", "P21", "Sets have kube-proxy's parameters; that its ipset asks for the newest revision of the type, too, which has a bucket size, changes nothing for either.", bucketSize},
 		{"fall-back of sh and mh", "P14", "Without the flag new connections fail as long as an endpoint drains.", fallback},
@@ -142,6 +144,25 @@ func nodePortSet(d Difference, p Pair) bool {
 	}
 	addr, err := netip.ParseAddr(d.Text)
 	return d.Kind == Set || err == nil && slices.Contains(p.NodePorts, addr)
+}
+
+// servedSet: the entry is an address of one of kube-proxy's virtual servers, or one that NodePorts are served on.
+func servedSet(d Difference, p Pair) bool {
+	if !d.Ours || d.Of != servedIPs && d.Of != setName(servedIPs, true) {
+		return false
+	}
+	addr, err := netip.ParseAddr(d.Text)
+	if d.Kind == Set || err == nil && slices.Contains(p.NodePorts, addr) {
+		return true
+	}
+	for item := range p.Theirs {
+		_, text, _ := strings.Cut(item.Of, " ")
+		at, notServer := netip.ParseAddrPort(text)
+		if item.Kind == VirtualServer && notServer == nil && err == nil && at.Addr() == addr {
+			return true
+		}
+	}
+	return false
 }
 
 // healthPort: kube-proxy has no virtual server for any NodePort of the family.

@@ -89,6 +89,8 @@ func ruleTests() []ruleTest {
 		{rule: ruleBuckets, theirs: "create KUBE-CLUSTER-IP hash:ip,port family inet bucketsize 12", ours: "create KUBE-CLUSTER-IP hash:ip,port family inet",
 			wrong: "create KUBE-CLUSTER-IP hash:ip,port family inet6", replaces: true},
 		{rule: nodePortIPs, theirs: "", ours: "create KUBE-NODE-PORT-IPS hash:ip\nadd KUBE-NODE-PORT-IPS 172.18.0.11", wrong: "add KUBE-NODE-PORT-IPS 172.18.0.12"},
+		{rule: servedIPs, theirs: "-A -u [fd00::1]:80 -s rr", ours: "-A -u [fd00::1]:80 -s rr\nadd KUBE-6-SERVED-IPS fd00::1\nadd KUBE-SERVED-IPS 172.18.0.11",
+			wrong: "add KUBE-SERVED-IPS 10.0.0.1"},
 		{rule: noEndpoints, theirs: "", ours: "create KUBE-6-NO-ENDPOINTS hash:ip,port", wrong: "add KUBE-6-NO-ENDPOINTS fd00::1,tcp:80"},
 		{rule: noLocal, theirs: "", ours: "create KUBE-NO-LOCAL hash:ip,port", wrong: "add KUBE-NO-LOCAL 10.0.0.1,tcp:80"},
 	}
@@ -152,7 +154,7 @@ func TestWhatOnlyOneHasIsADifference(t *testing.T) {
 
 // Rules that nothing needs would only hide things. That a scenario really uses what it says is checked when it runs.
 func TestEveryRuleIsUsedByAScenario(t *testing.T) {
-	used := map[string]bool{ruleBuckets: true, ruleFallback: true, ruleHealth: true} // by all sets, and by the settings that scenarios run with
+	used := map[string]bool{servedIPs: true, ruleBuckets: true, ruleFallback: true, ruleHealth: true} // by all Services, by all sets, and by the settings that scenarios run with
 	for _, s := range scenarios() {
 		for _, name := range s.uses {
 			used[name] = true

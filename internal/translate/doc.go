@@ -4,8 +4,9 @@
 // them (Sets, Rules).
 //
 // Names, types and order of sets, chains and jumps are kube-proxy's, so that either can take over from the other in
-// place. Four sets and the rules that use them are added where kube-proxy's own structure is the fault:
+// place. Five sets and the rules that use them are added where kube-proxy's own structure is the fault:
 //
+//	KUBE-SERVED-IPS     every address of a virtual server, bound here or not; what goes elsewhere is let go by one look-up
 //	KUBE-NODE-PORT-IPS  the addresses NodePorts are served on; a port number alone does not make a NodePort (P17)
 //	KUBE-NO-ENDPOINTS   what no endpoint anywhere serves; clients are refused (P27)
 //	KUBE-NO-LOCAL       what only endpoints on other nodes serve, under the policy Local; clients are dropped (P26)

@@ -185,6 +185,10 @@ func validatePool(t *testing.T, pool dataplane.Pool, objects dataplane.Objects, 
 	if key.Mark != 0 {
 		return
 	}
+	served := dataplane.Entry{Set: SetName(key.Family, ServedIPs), Addr: key.Addr}
+	if !slices.Contains(objects.Entries, served) && !slices.Contains(facts.NodePortAddrs, key.Addr) { // Node adds those
+		t.Errorf("the rules let go what is for %s", key)
+	}
 	refused := slices.ContainsFunc(objects.Entries, func(e dataplane.Entry) bool {
 		return (e.Set == SetName(key.Family, NoEndpoints) || e.Set == SetName(key.Family, NoLocal)) &&
 			e.Addr == key.Addr && e.Port == key.Port && e.Protocol == key.Protocol

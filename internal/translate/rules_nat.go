@@ -9,6 +9,8 @@ import (
 func (r ruleBuilder) services() []dataplane.Rule {
 	masq := dataplane.GoTo{Chain: chainMarkMasq}
 	rules := []dataplane.Rule{
+		// Most connections of a node are to no Service, and all that follows is only about those that are.
+		rule("not to a Service", dataplane.Return{}, dataplane.MatchSet{Set: SetName(r.family, ServedIPs), Fields: toAddress, Not: true}),
 		// 127.0.0.1 is no source for another machine, but neither does IPVS route it anywhere.
 		rule("loopback is not served", dataplane.Return{}, dataplane.MatchSource{Prefix: r.loopback()}),
 	}

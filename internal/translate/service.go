@@ -43,7 +43,9 @@ func Node(facts service.Facts, _ service.Options) dataplane.Objects {
 	var out dataplane.Objects
 	for _, addr := range facts.NodePortAddrs {
 		if family := dataplane.FamilyOf(addr); slices.Contains(facts.Families, family) {
-			out.Entries = append(out.Entries, dataplane.Entry{Set: SetName(family, NodePortIPs), Addr: addr})
+			for _, set := range []string{NodePortIPs, ServedIPs} {
+				out.Entries = append(out.Entries, dataplane.Entry{Set: SetName(family, set), Addr: addr})
+			}
 		}
 	}
 	slices.SortFunc(out.Entries, dataplane.Entry.Compare)
@@ -207,6 +209,9 @@ func (t *translation) serve(kind kind, key dataplane.VirtualServerKey, audience 
 		return false
 	}
 	t.seen[key] = struct{}{}
+	if kind != nodePort { // Node adds those
+		t.entry(key.Family, ServedIPs, dataplane.Entry{Addr: key.Addr})
+	}
 	t.objects.Pools = append(t.objects.Pools, dataplane.Pool{
 		VirtualServer: t.virtualServer(key),
 		RealServers:   realServers(t.facts.Node.Name, key, audience.wanted),

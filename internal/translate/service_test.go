@@ -151,8 +151,10 @@ func TestP24AddressOfSeveralPorts(t *testing.T) {
 
 func TestNode(t *testing.T) {
 	facts := service.Facts{NodePortAddrs: parseAddrs([]string{"192.168.7.1", "192.168.0.1", "fd00::1"}), Families: dataplane.Families()}
-	const four = "add KUBE-NODE-PORT-IPS 192.168.0.1\nadd KUBE-NODE-PORT-IPS 192.168.7.1\n"
-	if got := Node(facts, service.Options{}).Dump(); got != "add KUBE-6-NODE-PORT-IPS fd00::1\n"+four {
+	const four = "add KUBE-NODE-PORT-IPS 192.168.0.1\nadd KUBE-NODE-PORT-IPS 192.168.7.1\n" +
+		"add KUBE-SERVED-IPS 192.168.0.1\nadd KUBE-SERVED-IPS 192.168.7.1\n"
+	const six = "add KUBE-6-NODE-PORT-IPS fd00::1\nadd KUBE-6-SERVED-IPS fd00::1\n"
+	if got := Node(facts, service.Options{}).Dump(); got != six+four {
 		t.Errorf("both families:\n%s", got)
 	}
 	facts.Families = []dataplane.Family{dataplane.IPv4}
@@ -161,7 +163,7 @@ func TestNode(t *testing.T) {
 	}
 }
 
-// The table of sets is the surface that kube-proxy and CNI plugins know; the last three lines are this project's.
+// The table of sets is the surface that kube-proxy and CNI plugins know; the last four lines are this project's.
 func TestSets(t *testing.T) {
 	const hashed = " family inet hashsize 1024 maxelem 65536"
 	want := map[string]string{
@@ -172,6 +174,7 @@ func TestSets(t *testing.T) {
 		"KUBE-LOAD-BALANCER-SOURCE-CIDR": "hash:ip,port,net",
 		"KUBE-NODE-PORT-TCP":             "bitmap:port", "KUBE-NODE-PORT-LOCAL-TCP": "bitmap:port", "KUBE-NODE-PORT-UDP": "bitmap:port",
 		"KUBE-NODE-PORT-LOCAL-UDP": "bitmap:port", "KUBE-HEALTH-CHECK-NODE-PORT": "bitmap:port", "KUBE-IPVS-IPS": "hash:ip",
+		"KUBE-SERVED-IPS":    "hash:ip",
 		"KUBE-NODE-PORT-IPS": "hash:ip", "KUBE-NO-ENDPOINTS": "hash:ip,port", "KUBE-NO-LOCAL": "hash:ip,port",
 		"KUBE-INTERNAL-MARK": "hash:ip,port",
 	}

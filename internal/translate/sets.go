@@ -26,7 +26,8 @@ const (
 	HealthCheckNodePort    = "KUBE-HEALTH-CHECK-NODE-PORT"
 	IPVSIPs                = "KUBE-IPVS-IPS"
 
-	// NodePortIPs, NoEndpoints, NoLocal and InternalMark are not kube-proxy's; see the package comment.
+	// ServedIPs, NodePortIPs, NoEndpoints, NoLocal and InternalMark are not kube-proxy's; see the package comment.
+	ServedIPs    = "KUBE-SERVED-IPS"
 	NodePortIPs  = "KUBE-NODE-PORT-IPS"
 	NoEndpoints  = "KUBE-NO-ENDPOINTS"
 	NoLocal      = "KUBE-NO-LOCAL"
@@ -57,7 +58,7 @@ func Sets(families []dataplane.Family) []dataplane.Set {
 			LoadBalancerLocal, NodePortSCTP, NodePortLocalSCTP, NoEndpoints, NoLocal, InternalMark}},
 		{dataplane.HashIPPortNet, []string{LoadBalancerSourceCIDR}},
 		{dataplane.BitmapPort, []string{NodePortTCP, NodePortLocalTCP, NodePortUDP, NodePortLocalUDP, HealthCheckNodePort}},
-		{dataplane.HashIP, []string{IPVSIPs, NodePortIPs}},
+		{dataplane.HashIP, []string{IPVSIPs, ServedIPs, NodePortIPs}},
 	}
 	var out []dataplane.Set
 	for _, family := range families {
