@@ -22,6 +22,9 @@ const (
 // spending begins to count what the process spends, and returns a function that says how much that was. Reading the metrics
 // takes from the heap, too; what one reading takes is found out beforehand and left out.
 func (p *process) spending(ctx context.Context) (func(context.Context) (time.Duration, heap, error), error) {
+	if _, err := readHeap(ctx); err != nil { // which opens a connection, and takes more than the next ones
+		return nil, err
+	}
 	first, err := readHeap(ctx)
 	if err != nil {
 		return nil, err
