@@ -66,9 +66,12 @@ func (r *Reconciler) apply(ctx context.Context, round *Round, keys dataplane.Key
 // confirm takes note of the result of each operation that the keys needed.
 func (r *Reconciler) confirm(round *Round, keys dataplane.Keys, operations []dataplane.Operation, results []error) {
 	l, failed, failures := &r.loop, dataplane.NewKeys(), len(round.Failures)
+	gone := false
 	for i, err := range results {
 		l.planner.Confirm(operations[i], err)
-		if err != nil {
+		if l.showsNoDevice(operations[i], err) {
+			gone = true
+		} else if err != nil {
 			round.Failures = append(round.Failures, Failure{operations[i], err})
 			failed.AddOf(operations[i].Object)
 		}
@@ -80,6 +83,16 @@ func (r *Reconciler) confirm(round *Round, keys dataplane.Keys, operations []dat
 	}
 	l.retries.settle(keys, failed, r.options.Clock.Now())
 	l.lookUp(round.Failures[failures:])
+	if gone {
+		r.observe(dataplane.Event{Kind: dataplane.DeviceRemoved})
+	}
+}
+
+// showsNoDevice reports whether an operation came upon the device missing before the kernel's event told of it. The foundation
+// is to make it again, after which its addresses follow. While that fails, each address that waits for it counts as failed.
+func (l *loop) showsNoDevice(operation dataplane.Operation, err error) bool {
+	_, address := operation.Object.(dataplane.Address)
+	return address && operation.Verb == dataplane.Add && errors.Is(err, dataplane.ErrNotExist) && l.status.foundation.failures == 0
 }
 
 // lookUp has the kernel read when operations with an unknown outcome are tried again: what they left behind may be wanted
