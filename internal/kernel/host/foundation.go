@@ -146,10 +146,12 @@ func (h *Host) sweep(ctx context.Context, sets []dataplane.Set) error {
 	if h.swept {
 		return nil
 	}
+	var standIns []string
 	for _, set := range sets {
-		if err := h.ipset.Destroy(ctx, standInFor(set.Name)); err != nil {
-			return fmt.Errorf("destroy the stand-in of set %s: %w", set.Name, err)
-		}
+		standIns = append(standIns, standInFor(set.Name))
+	}
+	if err := h.ipset.Sweep(ctx, standIns); err != nil {
+		return fmt.Errorf("destroy sets that stood in for others: %w", err)
 	}
 	h.swept = true
 	return nil

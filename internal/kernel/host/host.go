@@ -62,6 +62,7 @@ type (
 		Ensure(context.Context, []dataplane.Set) ([]string, error)
 		Replace(context.Context, dataplane.Set) error
 		Destroy(ctx context.Context, name string) error
+		Sweep(ctx context.Context, names []string) error
 		Entries(ctx context.Context, names []string) ([]dataplane.Entry, error)
 		Close() error
 	}

@@ -90,7 +90,7 @@ func TestFoundationOrder(t *testing.T) {
 		t.Error(diff)
 	}
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure rules",
-		"destroy set "+standInFor("A"), "destroy set "+standInFor("B")) // left behind by an earlier process, perhaps
+		"sweep sets "+standInFor("A")+" "+standInFor("B")) // left behind by an earlier process, perhaps
 	if _, err := h.EnsureFoundation(t.Context(), foundation("A", "B")); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestFoundationFailures(t *testing.T) {
 		t.Error(err)
 	}
 	// Only now it is known that no rule uses a stand-in any more.
-	expectCalls(t, s, "ensure device", "ensure set A", "ensure rules", "destroy set "+standInFor("A"))
+	expectCalls(t, s, "ensure device", "ensure set A", "ensure rules", "sweep sets "+standInFor("A"))
 }
 
 // What is wrong with a set is told in its driver's words, which name the set, also beside a set in the way.
@@ -198,7 +198,7 @@ func TestWrongSetIsReplaced(t *testing.T) {
 	}
 	standIn := standInFor("B")
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn,
-		"replace set B", "ensure rules", "destroy set "+standInFor("A"), "destroy set "+standIn)
+		"replace set B", "ensure rules", "sweep sets "+standInFor("A")+" "+standIn)
 	if len(standIn) > 31 || standIn == ipset.TemporaryName("B") {
 		t.Errorf("stand-in %q", standIn)
 	}
@@ -215,7 +215,7 @@ func TestWrongSetInForeignUse(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	expectCalls(t, s, "ensure device", "ensure set A", "ensure set B", "ensure set "+standIn, "retarget B to "+standIn,
-		"entries of A", "ensure rules", "destroy set "+standInFor("A"), "destroy set "+standIn)
+		"entries of A", "ensure rules", "sweep sets "+standInFor("A")+" "+standIn)
 	if _, err := h.Snapshot(t.Context()); err != nil {
 		t.Error(err)
 	}

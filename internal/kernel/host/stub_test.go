@@ -99,6 +99,9 @@ func (s stubSets) Replace(_ context.Context, set dataplane.Set) error {
 func (s stubSets) Destroy(_ context.Context, name string) error {
 	return s.call("destroy set %s", name)
 }
+func (s stubSets) Sweep(_ context.Context, names []string) error {
+	return s.call("sweep sets %s", strings.Join(names, " "))
+}
 func (s stubSets) Entries(_ context.Context, names []string) ([]dataplane.Entry, error) {
 	return nil, s.call("entries of %s", strings.Join(names, " "))
 }

@@ -77,6 +77,23 @@ func (d *Driver) Destroy(ctx context.Context, name string) error {
 	return d.conn.destroy(ctx, name)
 }
 
+// Sweep destroys those of the sets that are there, as Destroy does. It sends nothing that could change anything if none is.
+func (d *Driver) Sweep(ctx context.Context, names []string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	present, err := d.conn.headers(ctx)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for _, name := range names {
+		if _, there := present[name]; there {
+			failures = append(failures, d.conn.destroy(ctx, name))
+		}
+	}
+	return errors.Join(failures...)
+}
+
 // Apply carries out operations on entries in order and returns one result for each, nil for success.
 //
 // Add and Edit make the entry exist with exactly its mark; they fail with ErrNotExist when the set is missing. Delete

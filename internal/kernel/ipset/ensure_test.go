@@ -217,3 +217,20 @@ func TestSwapAndDestroy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is there of the sets goes, what cannot go is told, and all others stay.
+func TestSweep(t *testing.T) {
+	ctx := context.Background()
+	d, _ := open(t)
+	ensure(t, d, portSet("A"), portSet("B"), portSet("C"))
+	refer(t, "A")
+	if err := d.Sweep(ctx, []string{"none", "A", "B"}); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "set A") {
+		t.Errorf("error %v, want that A is in use", err)
+	}
+	if _, err := d.Entries(ctx, []string{"A", "C"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Entries(ctx, []string{"B"}); !errors.Is(err, dataplane.ErrNotExist) {
+		t.Errorf("B is still there: %v", err)
+	}
+}

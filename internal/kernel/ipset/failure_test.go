@@ -115,7 +115,7 @@ func TestTheContextEndsEverything(t *testing.T) {
 	_, ensured := d.Ensure(ctx, []dataplane.Set{set})
 	_, listed := d.Sets(ctx)
 	_, read := d.Entries(ctx, []string{"S"})
-	for _, err := range []error{ensured, listed, read, d.Swap(ctx, "S", "T"), d.Destroy(ctx, "S"), d.Grow(ctx, set), d.Replace(ctx, set)} {
+	for _, err := range []error{ensured, listed, read, d.Swap(ctx, "S", "T"), d.Destroy(ctx, "S"), d.Sweep(ctx, []string{"S"}), d.Grow(ctx, set), d.Replace(ctx, set)} {
 		if !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
