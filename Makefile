@@ -57,7 +57,7 @@ test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and
 
 .PHONY: unit
 unit: ## run the tests that need no special kernel
-	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
 	@cd e2e/controlplane && $(GOTEST) ./...
 
 .PHONY: kernel-test

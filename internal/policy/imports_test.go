@@ -46,6 +46,7 @@ func mayUse() map[string][]string {
 		"k8s.io/client-go":             {"source/kube", "events", "app"},
 		"k8s.io/api/":                  {"source/kube", "source/manifests", "service", "events", "app"},
 		"k8s.io/kube-proxy":            {"config"},
+		"gonum.org/":                   {}, // draws what the benchmark measured
 		"github.com/vishvananda/":      {"kernel/link", "kernel/conntrack", "kernel/ipset", "kernel/ipvs", "kernel/kerneltest"},
 		"github.com/mdlayher/":         {"kernel/ipvs", "kernel/ipset", "kernel/link"},
 		"github.com/prometheus/":       {"metrics", "app"},
