@@ -42,7 +42,7 @@ func rows() []row {
 		{"nothing to do: wake-ups per minute", perMinute(steady, func(i idle) float64 { return float64(i.Wakeups) }), plain},
 		{"the same without audits: CPU per minute", perMinute(quiet, func(i idle) float64 { return i.CPU.Seconds() }), duration},
 		{"the same without audits: wake-ups per minute", perMinute(quiet, func(i idle) float64 { return float64(i.Wakeups) }), plain},
-		{"resident memory after the start, MiB", residentMiB, plain},
+		{"resident memory in the end, MiB", residentMiB, plain},
 		{"resident memory, most, MiB", mebibytes(func(m *measurement) int { return m.Memory.Most }), plain},
 	}
 }
@@ -78,7 +78,7 @@ func idleCPU(m *measurement) (float64, bool) {
 }
 
 func residentMiB(m *measurement) (float64, bool) {
-	return mebibytes(func(m *measurement) int { return m.Memory.AfterStart })(m)
+	return mebibytes(func(m *measurement) int { return m.Memory.Settled })(m)
 }
 
 func single(m *measurement) load { return m.Single }

@@ -101,13 +101,13 @@ func (g *guest) measureCold(ctx context.Context, m *measurement) error {
 	}
 	time.Sleep(settled)
 	m.Cold.Rounds = p.rounds()
-	if m.Memory.AfterStart, err = p.memory("VmRSS:"); err != nil {
-		return err
-	}
 	m.try(ctx, "changes one by one", func() error { return g.measureChanges(ctx, p, m) })
 	m.try(ctx, "burst", func() error { return g.measureBurst(ctx, p, m) })
 	m.try(ctx, "stream", func() error { return g.measureStream(ctx, p, m) })
 	m.try(ctx, "nothing to do", func() (err error) { m.Steady, err = g.measureIdle(ctx, p, g.Steady); return err })
+	if m.Memory.Settled, err = p.memory("VmRSS:"); err != nil {
+		return err
+	}
 	if m.Memory.Most, err = p.memory("VmHWM:"); err != nil {
 		return err
 	}

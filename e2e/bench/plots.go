@@ -26,7 +26,7 @@ func (all results) plots() []plot {
 				Lines: slices.Concat(all.lines(sizes, ", median", changeMedian, false), all.lines(sizes, ", p99", changeP99, true))}},
 			{"change-cpu.svg", chart.Chart{Title: "One endpoint changes: CPU time of the proxy", Y: "seconds",
 				Lines: all.lines(sizes, "", changeCPU, false)}},
-			{"memory.svg", chart.Chart{Title: "Resident memory after the start", Y: "MiB", Lines: all.lines(sizes, "", residentMiB, false)}},
+			{"memory.svg", chart.Chart{Title: "Resident memory in the end", Y: "MiB", Lines: all.lines(sizes, "", residentMiB, false)}},
 		} {
 			p.X = x
 			out = append(out, p)

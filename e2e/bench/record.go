@@ -53,8 +53,8 @@ type measurement struct {
 	Failed []string // what could not be measured, and why
 }
 
-// memory is what is resident, in KiB.
-type memory struct{ AfterStart, Most int }
+// memory is what is resident, in KiB, when all the changes are over and after a while with nothing to do, and the most there was.
+type memory struct{ Settled, Most int }
 
 // start is one start of the program.
 type start struct {

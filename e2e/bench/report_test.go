@@ -69,7 +69,7 @@ func TestSizeTableShowsMediansRatiosAndRounds(t *testing.T) {
 
 func TestGrowthAndMemory(t *testing.T) {
 	at := func(median time.Duration, kib int) measurement {
-		return measurement{Single: load{Changes: 1, Lags: []time.Duration{median}, CPU: median / 10}, Memory: memory{AfterStart: kib}}
+		return measurement{Single: load{Changes: 1, Lags: []time.Duration{median}, CPU: median / 10}, Memory: memory{Settled: kib}}
 	}
 	all := join(
 		rounds(size{100, 10}, self, at(10*time.Millisecond, 40000)),
