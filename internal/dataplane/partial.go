@@ -4,7 +4,8 @@ import "slices"
 
 // Without returns the rule set as it can be while some sets are not there, and the comments of the rules left out of it, in
 // order. A set that is not there holds nothing, so that no packet is in it: a rule that asks for one can as well be absent,
-// whereas a packet filter that is given it refuses the whole table. With it go the rules that were to spare what is in the
+// whereas a packet filter that is given it refuses the whole table. (One that asks for what is not in a set is to be a
+// shortcut past other rules and no more.) With it go the rules that were to spare what is in the
 // set (Rule.Spares). All others stay, and so do all chains and jumps.
 func (r Ruleset) Without(missing func(set string) bool) (kept Ruleset, left []string) {
 	kept = r

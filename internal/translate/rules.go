@@ -96,6 +96,10 @@ func (r ruleBuilder) in(set, fields string) dataplane.Match {
 	return dataplane.MatchSet{Set: SetName(r.family, set), Fields: fields}
 }
 
+func (r ruleBuilder) notIn(set, fields string) dataplane.Match {
+	return dataplane.MatchSet{Set: SetName(r.family, set), Fields: fields, Not: true}
+}
+
 func (r ruleBuilder) mark() uint32 { return r.masquerade.Bit() }
 
 func (r ruleBuilder) marked(not bool) dataplane.Match {

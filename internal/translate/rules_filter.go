@@ -49,6 +49,8 @@ func (r ruleBuilder) sourceRanges() []dataplane.Rule {
 func (r ruleBuilder) ipvsFilter() []dataplane.Rule {
 	rules := []dataplane.Rule{
 		rule("only new connections", dataplane.Return{}, dataplane.MatchState{States: "NEW", Not: true}),
+		// Most are to a ClusterIP that is served, and what follows is about all the others.
+		rule("served ClusterIPs", dataplane.Return{}, r.in(ClusterIP, toAddressPort), r.notIn(NoEndpoints, toAddressPort), r.notIn(NoLocal, toAddressPort)),
 		// Whoever may not use the load balancer is not told whether it has endpoints.
 		r.checkSourceRanges(),
 	}

@@ -10,6 +10,7 @@ import (
 func (r ruleBuilder) internalMark() []dataplane.Rule {
 	set := dataplane.SetMarkFrom{Set: SetName(r.family, InternalMark), Fields: toAddressPort}
 	rules := []dataplane.Rule{
+		rule("not for clients inside alone", dataplane.Return{}, r.notIn(InternalMark, toAddressPort)),
 		rule("from this node", set, r.in(InternalMark, toAddressPort), dataplane.MatchLocalSource{}),
 	}
 	if fromPods, ok := r.fromPods(); ok {

@@ -10,12 +10,13 @@ func (r ruleBuilder) services() []dataplane.Rule {
 	masq := dataplane.GoTo{Chain: chainMarkMasq}
 	rules := []dataplane.Rule{
 		// Most connections of a node are to no Service, and all that follows is only about those that are.
-		rule("not to a Service", dataplane.Return{}, dataplane.MatchSet{Set: SetName(r.family, ServedIPs), Fields: toAddress, Not: true}),
+		rule("not to a Service", dataplane.Return{}, r.notIn(ServedIPs, toAddress)),
 		// 127.0.0.1 is no source for another machine, but neither does IPVS route it anywhere.
 		rule("loopback is not served", dataplane.Return{}, dataplane.MatchSource{Prefix: r.loopback()}),
 	}
+	// ClusterIPs first: they have the most connections. Likewise, in each rule the match comes first that costs least or fails most.
 	rules = append(rules, r.clusterMasquerade()...)
-	rules = append(rules,
+	rules = append(rules, r.ownMasquerade(ClusterIP), r.leave(ClusterIP),
 		// The endpoint may be on another node, and its reply has to come back this way. Under externalTrafficPolicy
 		// Local it is on this node, and sees the client: those entries are in KUBE-EXTERNAL-IP-LOCAL instead.
 		rule("masquerade to externalIPs", masq, r.in(ExternalIP, toAddressPort)),
@@ -24,13 +25,14 @@ func (r ruleBuilder) services() []dataplane.Rule {
 		// be masqueraded (P17).
 		rule("node ports", dataplane.GoTo{Chain: chainNodePort}, r.in(NodePortIPs, toAddress)),
 	)
-	rules = append(rules, r.ownMasquerade()...)
-	// Other rules in nat must not divert what IPVS is to serve: a host port on all local addresses, for example. This
-	// has to be the end of the chain, since nothing after it is reached. NodePorts are left to compete, as in kube-proxy.
-	for _, set := range []string{ClusterIP, LoadBalancer, ExternalIP, ExternalIPLocal} {
-		rules = append(rules, rule("leave to IPVS", dataplane.Accept{}, r.in(set, toAddressPort)))
-	}
-	return rules
+	return append(rules, r.ownMasquerade(LoadBalancerLocal), r.ownMasquerade(ExternalIPLocal),
+		r.leave(LoadBalancer), r.leave(ExternalIP), r.leave(ExternalIPLocal))
+}
+
+// leave keeps other rules in nat from diverting what IPVS is to serve: a host port on all local addresses, for example. It
+// has to be the last about a set, since nothing after it is reached. NodePorts are left to compete, as in kube-proxy.
+func (r ruleBuilder) leave(set string) dataplane.Rule {
+	return rule("leave to IPVS", dataplane.Accept{}, r.in(set, toAddressPort))
 }
 
 // clusterMasquerade: pods keep their address on the way to a ClusterIP, unless all is to be masqueraded. Others, who
@@ -42,7 +44,7 @@ func (r ruleBuilder) clusterMasquerade() []dataplane.Rule {
 	}
 	if notFromPods, ok := r.notFromPods(); ok {
 		return []dataplane.Rule{
-			rule("masquerade to ClusterIPs what is not from pods", masq, r.in(ClusterIP, toAddressPort), notFromPods),
+			rule("masquerade to ClusterIPs what is not from pods", masq, notFromPods, r.in(ClusterIP, toAddressPort)),
 		}
 	}
 	return nil
@@ -53,13 +55,9 @@ func (r ruleBuilder) clusterMasquerade() []dataplane.Rule {
 // Only the node that has it bound sends from it, so that both ends being virtual means traffic of our own. The sets left
 // out (KUBE-EXTERNAL-IP, and load balancers under the policy Cluster) are masqueraded from any source. The rule for
 // ClusterIPs is there even when pods are told apart by their CIDR, which may be wide enough to hold them.
-func (r ruleBuilder) ownMasquerade() []dataplane.Rule {
-	var rules []dataplane.Rule
-	for _, set := range []string{ClusterIP, LoadBalancerLocal, ExternalIPLocal} {
-		rules = append(rules, rule("masquerade own traffic from virtual addresses",
-			dataplane.GoTo{Chain: chainMarkMasq}, r.in(set, toAddressPort), r.in(IPVSIPs, fromAddress)))
-	}
-	return rules
+func (r ruleBuilder) ownMasquerade(set string) dataplane.Rule {
+	return rule("masquerade own traffic from virtual addresses",
+		dataplane.GoTo{Chain: chainMarkMasq}, r.in(IPVSIPs, fromAddress), r.in(set, toAddressPort))
 }
 
 // loadBalancer: under externalTrafficPolicy Local the endpoint is on this node and sees the client.
