@@ -69,7 +69,7 @@ func (r *Reconciler) confirm(round *Round, keys dataplane.Keys, operations []dat
 	gone := false
 	for i, err := range results {
 		l.planner.Confirm(operations[i], err)
-		if l.showsNoDevice(operations[i], err) {
+		if r.showsNoDevice(operations[i], err) {
 			gone = true
 		} else if err != nil {
 			round.Failures = append(round.Failures, Failure{operations[i], err})
@@ -84,15 +84,21 @@ func (r *Reconciler) confirm(round *Round, keys dataplane.Keys, operations []dat
 	l.retries.settle(keys, failed, r.options.Clock.Now())
 	l.lookUp(round.Failures[failures:])
 	if gone {
+		r.survey.missed = true
 		r.observe(dataplane.Event{Kind: dataplane.DeviceRemoved})
 	}
 }
 
 // showsNoDevice reports whether an operation came upon the device missing before the kernel's event told of it. The foundation
-// is to make it again, after which its addresses follow. While that fails, each address that waits for it counts as failed.
-func (l *loop) showsNoDevice(operation dataplane.Operation, err error) bool {
-	_, address := operation.Object.(dataplane.Address)
-	return address && operation.Verb == dataplane.Add && errors.Is(err, dataplane.ErrNotExist) && l.status.foundation.failures == 0
+// is to make it again, after which its addresses follow. If that fails, or they find it missing once more, they count as failed.
+func (r *Reconciler) showsNoDevice(operation dataplane.Operation, err error) bool {
+	if _, address := operation.Object.(dataplane.Address); !address || operation.Verb != dataplane.Add {
+		return false
+	}
+	if err == nil {
+		r.survey.missed = false
+	}
+	return errors.Is(err, dataplane.ErrNotExist) && !r.survey.missed && r.loop.status.foundation.failures == 0
 }
 
 // lookUp has the kernel read when operations with an unknown outcome are tried again: what they left behind may be wanted

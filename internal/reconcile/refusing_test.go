@@ -46,3 +46,32 @@ func TestRefusingKernelIsNotPressed(t *testing.T) {
 		})
 	}
 }
+
+// Addresses that find no device although it is said to be there: it is looked after once, and then they wait like all that fails.
+func TestAddressesThatFindNoDeviceAreNotPressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatch(t)
+		asked := 0
+		b.faulty.SetFaults(kerneltest.Faults{Decide: func(op dataplane.Operation) kerneltest.Fault {
+			if _, address := op.Object.(dataplane.Address); !address || op.Verb != dataplane.Add || asked > 1000 { // more, and time stood still
+				return kerneltest.Fault{}
+			}
+			asked++
+			return kerneltest.Fault{Err: dataplane.ErrNotExist}
+		}})
+		b.change()
+		b.settle(25 * time.Second)
+		const addresses = 3 // those of before are taken to be lost with the device
+		if asked < 2*addresses || asked > 10*addresses {
+			t.Errorf("tried %d times in 25 seconds", asked)
+		}
+		if waiting := b.metric("kube_ipvs_proxy_waiting_objects"); waiting != addresses {
+			t.Errorf("%v objects wait, want the addresses", waiting)
+		}
+		b.faulty.SetFaults(kerneltest.Faults{})
+		b.settle(time.Minute)
+		if !b.bound("10.96.0.4") || b.metric("kube_ipvs_proxy_waiting_objects") != 0 {
+			t.Errorf("in the end:\n%s", b.kernel.Dump())
+		}
+	})
+}

@@ -16,6 +16,7 @@ type survey struct {
 	running Step // empty when none is
 	since   time.Time
 	founded bool // the foundation was ensured last: it is the reading's turn, so that neither keeps the other from its
+	missed  bool // an address found no device, and none has been added since
 	// outcome carries what is left to do, on Run's goroutine, when the work ended.
 	outcome chan func()
 	// repaired is what was put right since the last report of an audit.
