@@ -101,7 +101,7 @@ func nothingIn(candidates []candidate) map[dataplane.Family]reading {
 				oldest = r
 			}
 		}
-		if variants == len([]string{Legacy, NFT}) {
+		if variants == 2 { // Legacy and NFT
 			empty[f] = oldest
 		}
 	}
