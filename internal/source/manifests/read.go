@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"kube-ipvs-proxy/internal/service"
 )
@@ -26,6 +28,7 @@ var (
 
 // file is what counts of a file: its latest version that could be understood, and what is wrong with the latest.
 type file struct {
+	state    state             // in which the latest version was read; zero if it may have changed since unnoticed
 	sum      [sha256.Size]byte // of the latest version
 	objects  []object
 	good     bool // objects are a version that was understood as a whole
@@ -65,12 +68,44 @@ func isManifest(name string) bool {
 	return !strings.HasPrefix(name, ".") && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
+// state identifies the contents of a file without reading them. The time of the last change of contents or attributes is set
+// by the kernel alone: unlike the time of modification, no tool can keep it as it was.
+type state struct {
+	device, inode uint64
+	size          int64
+	changed       syscall.Timespec
+}
+
+// settledAge is how old a change has to be for the next one to get another time, on any file system.
+const settledAge = 3 * time.Second
+
+// stateOf returns the state of a file, zero if it cannot be had, and whether at that moment it was old enough to tell.
+func stateOf(path string, at time.Time) (now state, settled bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return state{}, false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return state{}, false
+	}
+	return state{stat.Dev, stat.Ino, stat.Size, stat.Ctim}, at.Sub(time.Unix(stat.Ctim.Unix())) >= settledAge
+}
+
 // readFile returns what counts of a file now, or nil when it is gone.
 func (r *reader) readFile(name string) *file {
 	old := r.files[name]
-	data, err := contents(filepath.Join(r.dir, name))
+	path := filepath.Join(r.dir, name)
+	now, settled := stateOf(path, time.Now())
+	switch {
+	case old != nil && now != (state{}) && old.state == now:
+		return old
+	case !settled:
+		now = state{}
+	}
+	data, err := contents(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(filepath.Join(r.dir, name)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 	}
@@ -80,8 +115,10 @@ func (r *reader) readFile(name string) *file {
 	} else {
 		out.sum = sha256.Sum256(data)
 		if old != nil && out.sum == old.sum {
+			old.state = now
 			return old
 		}
+		out.state = now
 		found := decode(name, data)
 		out.objects, out.problems, out.good = found.objects, found.problems, !found.bad
 	}
