@@ -64,7 +64,7 @@ func reconcileOptions(cfg config.Config, families []dataplane.Family) reconcile.
 		NodePorts:    cfg.Node.NodePorts,
 		NodeName:     cfg.Node.Name,
 		Bind:         cfg.Node.Bind,
-		AuditPeriod:  cfg.IPVS.SyncPeriod,
+		Audits:       reconcile.Audits{Period: cfg.IPVS.SyncPeriod, CPUTime: cpuTime},
 		MinPeriod:    cfg.IPVS.MinSyncPeriod,
 		DrainTimeout: cfg.IPVS.DrainTimeout,
 		Ours:         ours(cfg),

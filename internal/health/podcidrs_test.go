@@ -77,7 +77,7 @@ func TestB50UnhealthyWhileTheNodeHasNoPodCIDRs(t *testing.T) {
 
 // awaitingPodCIDRs runs a reconciler that needs them until the test ends, and returns its source, which is complete.
 func awaitingPodCIDRs(t *testing.T, observer reconcile.Observer) service.Sink {
-	options := reconcile.Options{Families: dataplane.Families(), NodeName: "node-1", AuditPeriod: patience / 2, DrainTimeout: time.Minute,
+	options := reconcile.Options{Families: dataplane.Families(), NodeName: "node-1", Audits: reconcile.Audits{Period: patience / 2}, DrainTimeout: time.Minute,
 		Service: service.Options{Scheduler: "rr", Masquerade: service.Masquerade{Local: service.Detector{NodeCIDRs: true}}},
 		Ours:    func(dataplane.VirtualServerKey) bool { return true }, Clock: clock.RealClock{}}
 	r := reconcile.New(kerneltest.NewFake(), options, observer)

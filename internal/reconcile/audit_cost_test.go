@@ -59,7 +59,7 @@ func startAudited(b *testing.B, services int) *audited {
 		kernel: &remembered{Fake: kerneltest.NewFake()}, done: make(chan struct{}),
 		clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
 	o := options()
-	o.Clock, a.period = a.clock, o.AuditPeriod
+	o.Clock, a.period = a.clock, o.Audits.Period
 	r := reconcile.New(a.kernel, o, a)
 	source := r.Source("api", "services")
 	for i := range services {

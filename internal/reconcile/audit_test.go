@@ -86,7 +86,7 @@ func TestP12UnknownOutcomeIsLookedUp(t *testing.T) {
 				return kerneltest.Fault{}
 			}})
 			o := options()
-			o.AuditPeriod = 24 * time.Hour
+			o.Audits.Period = 24 * time.Hour
 			f := startWith(t, fake, faulty, o)
 			f.source.SetService(web("web", "10.96.0.1", 0))
 			f.source.SetSlice(slice("web", "10.1.0.1"))
@@ -121,6 +121,37 @@ func TestRestBetweenSlowAudits(t *testing.T) {
 				}
 				if len(audits) < 10 {
 					t.Errorf("%d audits in 20 minutes", len(audits))
+				}
+			})
+		})
+	}
+}
+
+// An audit that uses much CPU time is followed by a longer rest, up to a limit: on a large and slow node, audits are not what
+// the processor is for.
+func TestRestAfterExpensiveAudits(t *testing.T) {
+	for used, rest := range map[time.Duration]time.Duration{
+		100 * time.Millisecond: 30 * time.Second, 400 * time.Millisecond: 80 * time.Second, 4 * time.Second: 5 * time.Minute,
+	} {
+		t.Run(used.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o, total := options(), time.Duration(0)
+				o.Audits.CPUTime = func() time.Duration {
+					total += used // it is read before and after
+					return total
+				}
+				fake := newFake(t)
+				f := startWith(t, fake, fake, o)
+				f.complete()
+				f.settle(20 * time.Minute)
+				audits := f.observer.audits
+				if len(audits) < 4 {
+					t.Fatalf("%d audits in 20 minutes", len(audits))
+				}
+				for i := 2; i < len(audits); i++ { // the first is the start, after which the rest is the usual one
+					if between := audits[i].At.Sub(audits[i-1].At); between != rest {
+						t.Errorf("%v between two audits, want %v", between, rest)
+					}
 				}
 			})
 		})
@@ -174,7 +205,7 @@ func TestP03DeviceReplacedBeforeTheSourcesAreComplete(t *testing.T) {
 		fake := newFake(t)
 		must(t, addByHand(fake, "10.96.0.1"))
 		o := options()
-		o.AuditPeriod = 10 * time.Minute
+		o.Audits.Period = 10 * time.Minute
 		f := startWith(t, fake, &large{Kernel: fake, snapshot: 10 * time.Second, later: func() bool { return false }}, o)
 		f.settle(11 * time.Second)
 		fake.Overrun() // the kernel is read once more

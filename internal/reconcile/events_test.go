@@ -31,7 +31,7 @@ func (d *deaf) Subscribe(ctx context.Context) (<-chan dataplane.Event, error) {
 func TestP03FailedSubscriptionIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
-		o.AuditPeriod = time.Hour
+		o.Audits.Period = time.Hour
 		fake := newFake(t)
 		f := startWith(t, fake, &deaf{Kernel: fake, refusals: 3}, o)
 		f.source.SetService(web("web", "10.96.0.1", 0))

@@ -33,7 +33,7 @@ func (r *Reconciler) awaitPodCIDRs() time.Duration {
 	}
 	now := r.options.Clock.Now()
 	if !complete {
-		return r.options.AuditPeriod // whoever completes it wakes the loop
+		return r.options.Audits.Period // whoever completes it wakes the loop
 	}
 	if p.since.IsZero() {
 		p.since = now

@@ -79,7 +79,7 @@ func options() reconcile.Options {
 		Families:     []dataplane.Family{dataplane.IPv4, dataplane.IPv6},
 		Service:      service.Options{Scheduler: "rr"},
 		NodeName:     "node-1",
-		AuditPeriod:  30 * time.Second,
+		Audits:       reconcile.Audits{Period: 30 * time.Second},
 		DrainTimeout: 15 * time.Minute,
 		Ours:         func(key dataplane.VirtualServerKey) bool { return key.Mark < 0x8000 },
 		Clock:        clock.RealClock{},

@@ -190,7 +190,7 @@ func (r *Reconciler) work(ctx context.Context) time.Duration {
 func (r *Reconciler) prepare(ctx context.Context) {
 	status, clock := &r.loop.status, r.options.Clock
 	if status.adopted && !clock.Now().Before(status.audit) {
-		status.audit = clock.Now().Add(r.options.AuditPeriod)
+		status.audit = clock.Now().Add(r.options.Audits.Period)
 		r.requestAudit()
 	}
 	if status.subscription.begin(clock.Now()) {
@@ -208,7 +208,7 @@ func (r *Reconciler) prepare(ctx context.Context) {
 // untilNext returns the time until the earliest thing that is due.
 func (r *Reconciler) untilNext() time.Duration {
 	s := &r.loop.status
-	next := r.options.Clock.Now().Add(r.options.AuditPeriod)
+	next := r.options.Clock.Now().Add(r.options.Audits.Period)
 	steps := []*step{&s.subscription, &s.addresses.step, &s.drain}
 	if r.survey.running == "" { // else its end is what they wait for
 		steps = append(steps, &s.foundation, &s.snapshot)

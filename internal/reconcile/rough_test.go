@@ -36,7 +36,7 @@ type daemon struct {
 func (w *rough) start(t *testing.T, fake *kerneltest.Fake, k *kerneltest.Faulty) *daemon {
 	o := options()
 	if w.lonely {
-		o.AuditPeriod = 24 * time.Hour // what the audit would put right has to be right without it
+		o.Audits.Period = 24 * time.Hour // what the audit would put right has to be right without it
 	}
 	o.MinPeriod = time.Duration(w.random.IntN(3)) * time.Second
 	d := &daemon{fixture: &fixture{T: t, kernel: fake, observer: &recorder{}}}

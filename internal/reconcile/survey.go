@@ -97,7 +97,7 @@ func (r *Reconciler) foundation() kernel.Foundation {
 
 // adoptSnapshot reads the kernel. When that fails, nothing changes: a failed read is not an empty world.
 func (r *Reconciler) adoptSnapshot(ctx context.Context) {
-	started := r.options.Clock.Now()
+	started, used := r.options.Clock.Now(), r.options.Audits.used()
 	r.loop.planner.BeginSnapshot()
 	r.survey.run(StepSnapshot, started, func() func() {
 		snapshot, err := r.kernel.Snapshot(ctx)
@@ -110,12 +110,15 @@ func (r *Reconciler) adoptSnapshot(ctx context.Context) {
 			}
 			report := Audit{At: now, Duration: now.Sub(started), Repaired: r.survey.repaired, Drifted: r.adopt(snapshot)}
 			r.survey.repaired = nil
-			if !status.adopted {
+			rest := r.options.Audits.Period
+			if status.adopted {
+				rest = r.options.Audits.after(r.options.Audits.used() - used)
+			} else {
 				report.Drifted = 0 // at the start everything is new to us
 				status.adopted = true
 				status.drain.at(now.Add(drainPeriod))
 			}
-			status.audit = now.Add(r.options.AuditPeriod)
+			status.audit = now.Add(rest)
 			r.observer.Audited(report)
 		}
 	})

@@ -145,7 +145,7 @@ func TestRandomWalkWithSlowAuditsConverges(t *testing.T) {
 				big := &large{Kernel: faulty, foundation: 5 * time.Second, snapshot: 7 * time.Second,
 					later: func() bool { return random.IntN(2) == 0 }}
 				o := options()
-				o.AuditPeriod = 3 * time.Second
+				o.Audits.Period = 3 * time.Second
 				f := startWith(t, fake, big, o)
 				w := &walk{random: rand.New(rand.NewPCG(seed, 3)), services: map[string]service.Service{}, slices: map[string]service.Slice{}}
 				f.complete()
