@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -64,10 +65,14 @@ func (d *Driver) Apply(ctx context.Context, ops []dataplane.Operation) []error {
 }
 
 // CheckScheduler reports whether the kernel has an IPVS scheduler or can load it: nil, or dataplane.ErrNoScheduler. It
-// creates nothing.
+// creates nothing. Where a virtual server of IPv4 uses the scheduler, it does not even ask.
 func (d *Driver) CheckScheduler(ctx context.Context, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	servers, err := d.options.virtualServers()
+	if err == nil && slices.ContainsFunc(servers, func(s countedServer) bool { return s.Scheduler == name }) {
+		return nil
+	}
 	return d.conn.checkScheduler(ctx, name)
 }
 

@@ -193,3 +193,28 @@ func TestIPv6IsLookedFor(t *testing.T) {
 		t.Error("our own of IPv6 is not read")
 	}
 }
+
+// P29: where virtual servers use the scheduler, there is nothing to probe: a restart on a correct kernel sends no message that
+// could change it. Others are probed, and those where the older interface cannot tell.
+func TestP29CheckSchedulerInUse(t *testing.T) {
+	k, d := older(t)
+	probed := func(name string) bool {
+		t.Helper()
+		k.sizes = nil
+		if err := d.CheckScheduler(context.Background(), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return len(k.sizes) > 0
+	}
+	used := k.services[keys()[0]].Scheduler
+	if probed(used) {
+		t.Errorf("%s is in use, and was probed", used)
+	}
+	if !probed("sh") {
+		t.Error("sh is not in use, and was not probed")
+	}
+	k.errno = unix.EPERM
+	if !probed(used) {
+		t.Errorf("%s was not probed, though nobody could tell that it is in use", used)
+	}
+}
