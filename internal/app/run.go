@@ -137,9 +137,10 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *conne
 	if recorder != nil {
 		group.Go(func() error { recorder.Run(ctx); return nil })
 	}
+	shown := views{registry: registry, config: func() any { return &cfg.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
 	for _, s := range []server{
-		{"health", cfg.Serve.Healthz, state.Handler()},
-		{"metrics", cfg.Serve.Metrics, metricsHandler(registry, state.Handler(), cfg.Serve.Profiling)},
+		{"health", cfg.Serve.Healthz, state.Handler(nil)},
+		{"metrics", cfg.Serve.Metrics, shown.handler()},
 	} {
 		group.Go(func() error { return withStatus(statusListen, s.serve(ctx, cfg.Serve.HardFail, log)) })
 	}

@@ -3,11 +3,13 @@ package health_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"kube-ipvs-proxy/internal/dataplane"
@@ -44,7 +46,7 @@ func (p *probe) expect(after time.Duration, healthz, livez int) map[string]any {
 	var body map[string]any
 	for path, want := range map[string]int{"/livez": livez, "/healthz": healthz} {
 		answer := httptest.NewRecorder()
-		p.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+		p.Handler(nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
 		if answer.Code != want {
 			p.Fatalf("%s answered %d, want %d: %s", path, answer.Code, want, answer.Body)
 		}
@@ -116,10 +118,49 @@ func TestB50NodeThatIsAboutToGo(t *testing.T) {
 	for _, node := range []service.Node{{Deleting: true}, {Excluded: true}} {
 		p := newProbe(t)
 		p.NodeChanged(node)
-		if body := p.expect(0, 503, 200); body["nodeEligible"] != false {
-			t.Errorf("nodeEligible is %v", body["nodeEligible"])
+		if body := p.expect(0, 503, 200); body["nodeEligible"] != false || body["healthy"] != true {
+			t.Errorf("nodeEligible is %v, healthy %v", body["nodeEligible"], body["healthy"])
 		}
 		p.NodeChanged(service.Node{})
 		p.expect(0, 200, 200)
+	}
+}
+
+// As in kube-proxy, lastUpdated is now as long as the answer is 200, and the last round's end otherwise; each family says
+// when it was last brought up to date.
+func TestB50WhenItWasLastUpdated(t *testing.T) {
+	p := newProbe(t)
+	round := p.clock.Now()
+	at := func(body map[string]any) (all, ipv4 string) {
+		status, _ := body["status"].(map[string]any)
+		family, _ := status["IPv4"].(map[string]any)
+		all, _ = body["lastUpdated"].(string)
+		ipv4, _ = family["lastUpdated"].(string)
+		return all, ipv4
+	}
+	last, now := round.Format(time.RFC3339), round.Add(time.Hour).Format(time.RFC3339)
+	if all, ipv4 := at(p.expect(time.Hour, 200, 200)); all != now || ipv4 != last {
+		t.Errorf("healthy: lastUpdated %s, of IPv4 %s; want %s, %s", all, ipv4, now, last)
+	}
+	p.Queued(p.clock.Now())
+	if all, ipv4 := at(p.expect(patience, 503, 503)); all != last || ipv4 != last {
+		t.Errorf("unhealthy: lastUpdated %s, of IPv4 %s; want %s", all, ipv4, last)
+	}
+}
+
+func TestAnswersAreCounted(t *testing.T) {
+	p, got := newProbe(t), map[string]int{}
+	handler := p.Handler(func(path string, status int) { got[fmt.Sprint(path, status)]++ })
+	ask := func(paths ...string) {
+		for _, path := range paths {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+		}
+	}
+	ask("/healthz", "/livez", "/livez")
+	p.NodeChanged(service.Node{Deleting: true})
+	ask("/healthz", "/livez", "/elsewhere")
+	want := map[string]int{"/healthz200": 1, "/livez200": 3, "/healthz503": 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -32,7 +32,7 @@ func (s said) StepDone(step reconcile.Step, err error) {
 // status is what a path is answered with.
 func (s said) status(path string) int {
 	answer := httptest.NewRecorder()
-	s.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+	s.Handler(nil).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
 	return answer.Code
 }
 
