@@ -18,18 +18,18 @@ import (
 
 // newLogger returns a logger to standard error. The verbosity is klog's: 0 for what an operator must know, 2 for what
 // the daemon does, 4 and more for how.
-func newLogger(logging config.Logging) (*zap.Logger, error) {
+func newLogger(logging config.Logging, v *verbosity) (*zap.Logger, error) {
 	settings := zap.NewProductionConfig()
 	settings.Sampling = nil
 	settings.DisableStacktrace = true
-	settings.Level = zap.NewAtomicLevelAt(zapcore.Level(-min(logging.Verbosity, 127)))
+	settings.Level = zap.NewAtomicLevelAt(leastLevel) // the verbosity decides
 	settings.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	settings.EncoderConfig.EncodeLevel = encodeLevel
-	if logging.Format != "json" {
+	if logging.Format != config.LogJSON {
 		settings.Encoding = "console"
-		settings.DisableCaller = true
+		settings.EncoderConfig.CallerKey = zapcore.OmitKey // it is known all the same, for the verbosity of modules
 	}
-	return settings.Build()
+	return settings.Build(zap.WrapCore(v.wrap))
 }
 
 // encodeLevel prints the levels below info, which zap has no names for, as klog's verbosity.

@@ -45,7 +45,7 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 		_, err := fmt.Fprintln(out, "kube-ipvs-proxy", version())
 		return err
 	}
-	log, err := newLogger(cfg.Logging)
+	log, err := newLogger(cfg.Logging, newVerbosity(cfg.Logging))
 	if err != nil {
 		return fmt.Errorf("set up the log: %w", err)
 	}
