@@ -41,12 +41,13 @@ type program struct {
 	name, importPath string
 }
 
-// programs are the binaries of a control plane, and the kube-proxy of its release.
+// programs are the binaries of a control plane, and the kube-proxy and kubectl of its release.
 func programs() []program {
 	return []program{
 		{"etcd", "go.etcd.io/etcd/server/v3"},
 		{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"},
 		{"kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"},
+		{"kubectl", "k8s.io/kubernetes/cmd/kubectl"},
 	}
 }
 

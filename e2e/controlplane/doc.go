@@ -12,13 +12,16 @@
 //
 // The servers are built from source with the versions that this module's go.mod
 // pins, into .cache/bin at the project root, together with the kube-proxy of the
-// same release that comparison tests run. Building takes minutes the first time
+// same release that comparison tests run, and the kubectl that tests of the
+// manifests run. Building takes minutes the first time
 // and is skipped while go.mod, go.sum and the toolchain stay the same. The module
 // is apart from the project's own so that none of those dependencies reach it.
 //
 // Services get addresses from 10.96.0.0/16 and fd00:10:96::/112; node ports,
 // feature gates and RBAC are Kubernetes' defaults. The ServiceAccount admission
-// plugin is off, because nothing here creates service accounts.
+// plugin is off, because no controller here creates the service accounts that Pods
+// have without asking; who makes one gets tokens for it, and RBAC decides what
+// they may do.
 //
 // Out of scope: controllers, a scheduler, kubelets. Whoever writes a Service
 // also writes its EndpointSlices, Nodes and Pods. The Service default/kubernetes
