@@ -65,7 +65,7 @@ kernel-test: lab lab-deps ## run the kernel drivers' tests on a kernel with IPVS
 	@$(GOTEST) -timeout 20m -exec $(LAB) $(KERNEL_PACKAGES)
 
 .PHONY: controlplane
-controlplane: ## build etcd, kube-apiserver and kube-proxy for the tests (minutes, the first time)
+controlplane: ## build etcd, kube-apiserver, kube-proxy and kubectl for the tests (minutes, the first time)
 	@mkdir -p $(BIN)
 	@go build -C e2e/controlplane -trimpath -o $(BIN)/controlplane .
 	@$(BIN)/controlplane -build
