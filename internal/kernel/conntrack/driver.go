@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -15,12 +16,19 @@ import (
 // Driver speaks to the connection tracking of the network namespace it was opened in. Its methods may be called from one
 // goroutine at a time. A socket that broke is opened again on the next call, in the namespace of the thread that calls,
 // which must be the same (P05).
-type Driver struct{ conn *nlbatch.Conn }
+type Driver struct {
+	conn   *nlbatch.Conn
+	now    func() time.Time // nil without report
+	report func(Pass)       // nil for nobody
+}
 
 // Open returns a driver for the calling thread's network namespace. It says nothing about whether the kernel has
 // connection tracking: that module may come later, and until then there is nothing to delete.
-func Open() (*Driver, error) {
-	d := &Driver{nlbatch.New(nlbatch.Dialer(unix.NETLINK_NETFILTER))}
+func Open(options ...Option) (*Driver, error) {
+	d := &Driver{conn: nlbatch.New(nlbatch.Dialer(unix.NETLINK_NETFILTER))}
+	for _, option := range options {
+		option(d)
+	}
 	if err := d.conn.Connect(); err != nil {
 		return nil, typed(err)
 	}
@@ -57,6 +65,7 @@ func (d *Driver) Delete(ctx context.Context, flows []dataplane.Flows) []error {
 // deleteFamily deletes what matches among the entries of one family. A failed dump fails all its flows, a failed deletion
 // those the entry belongs to.
 func (d *Driver) deleteFamily(ctx context.Context, family dataplane.Family, m matcher, positions []int, results []error) {
+	end := d.timed(family)
 	stale, err := d.stale(ctx, family, m)
 	if err != nil {
 		for _, at := range positions {
@@ -64,16 +73,21 @@ func (d *Driver) deleteFamily(ctx context.Context, family dataplane.Family, m ma
 		}
 		return
 	}
-	d.deleteEntries(ctx, family, stale, m, results)
+	end(d.deleteEntries(ctx, family, stale, m, results))
 }
 
-func (d *Driver) deleteEntries(ctx context.Context, family dataplane.Family, stale []entry, m matcher, results []error) {
+// deleteEntries deletes entries and returns how many it did.
+func (d *Driver) deleteEntries(ctx context.Context, family dataplane.Family, stale []entry, m matcher, results []error) (deleted int) {
 	// Exactly the entries that were seen are deleted, not others that took their places.
 	answers := d.conn.Batch(ctx, len(stale), func(b []byte, i int) []byte {
 		return append(begin(b, family, nl.IPCTNL_MSG_CT_DELETE, 0), stale[i].identity...)
 	})
 	for i, err := range answers {
-		if err == nil || nlbatch.RefusedWith(err) == unix.ENOENT {
+		if err == nil {
+			deleted++
+			continue
+		}
+		if nlbatch.RefusedWith(err) == unix.ENOENT {
 			continue
 		}
 		one := stale[i].original
@@ -82,6 +96,7 @@ func (d *Driver) deleteEntries(ctx context.Context, family dataplane.Family, sta
 			results[at] = errors.Join(results[at], err)
 		}
 	}
+	return deleted
 }
 
 // stale returns the entries that match. A kernel that does not understand the filter is asked without.

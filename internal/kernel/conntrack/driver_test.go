@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -107,6 +108,31 @@ func TestDelete(t *testing.T) {
 	}
 	if got, want := tracked(t), []string{"4004", "4005"}; !slices.Equal(got, want) {
 		t.Errorf("left are the entries of ports %v, want %v", got, want)
+	}
+}
+
+// Every pass is reported, with the entries that it deleted; one that finds nothing is one too.
+func TestPassesAreReported(t *testing.T) {
+	kerneltest.Netns(t)
+	var passes []Pass
+	now := time.Unix(0, 0)
+	d, err := Open(WithReport(func() time.Time { now = now.Add(time.Second); return now }, func(p Pass) { passes = append(passes, p) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	track(t, dataplane.UDP, "10.2.0.1:4001", "10.96.0.10:53", "10.1.0.1:5353")
+	track(t, dataplane.UDP, "10.2.0.2:4002", "10.96.0.10:53", "10.1.0.1:5353")
+	flows := []dataplane.Flows{flowsOf(dataplane.UDP, "10.96.0.10:53", "10.1.0.1:5353"), flowsOf(dataplane.UDP, "[fd00::10]:53", "[fd00:1::1]:5353")}
+	for range 2 {
+		if err := errors.Join(d.Delete(t.Context(), flows)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Delete(t.Context(), []dataplane.Flows{flowsOf(dataplane.TCP, "10.96.0.10:53", "10.1.0.1:5353")}) // refused: no pass
+	want := []Pass{{dataplane.IPv4, time.Second, 2}, {dataplane.IPv6, time.Second, 0}, {dataplane.IPv4, time.Second, 0}, {dataplane.IPv6, time.Second, 0}}
+	if !slices.Equal(passes, want) {
+		t.Errorf("passes %v, want %v", passes, want)
 	}
 }
 
