@@ -18,6 +18,9 @@ type Kernel interface {
 	// others from being made: of the rules, those are left out that need a set that is certainly not there (see
 	// dataplane.Ruleset.Without), until it is.
 	EnsureFoundation(context.Context, Foundation) (repaired []string, err error)
+	// Spared reports whether the last EnsureFoundation, which was told to Spare rules of others, has left any that Succeed
+	// is to deal with.
+	Spared() bool
 
 	// Snapshot reads everything that is ours: all virtual servers (those of others included: the caller decides, see
 	// Snapshot), the addresses of the device, the entries of the foundation's sets. On any error it returns no snapshot
@@ -49,7 +52,22 @@ type Kernel interface {
 type Foundation struct {
 	Sets     []dataplane.Set
 	Rulesets []dataplane.Ruleset // one for each family in use
+	Takeover Takeover
 }
+
+// Takeover says what becomes of packet-filter rules that stand where ours belong, or send connections elsewhere than to IPVS.
+type Takeover uint8
+
+// What can become of them.
+const (
+	// Replace puts ours into their place.
+	Replace Takeover = iota
+	// Spare leaves them where they are, until the sets that ours refer to have their entries: another proxy made them, or an
+	// earlier release of this one, and they go with the entries that it has put into the sets.
+	Spare
+	// Succeed is Replace, and then takes away what other modes of kube-proxy have left.
+	Succeed
+)
 
 // Snapshot is the state of the kernel.
 type Snapshot struct {

@@ -44,8 +44,8 @@ func (h *Host) ensureRules(ctx context.Context, foundation kernel.Foundation, mi
 			}
 		}
 	}
-	repaired, err := h.rules.Ensure(ctx, rulesets)
-	if err == nil {
+	repaired, err := h.install(ctx, rulesets, foundation.Takeover)
+	if err == nil && foundation.Takeover != kernel.Spare { // what is spared may use them
 		err = h.sweep(ctx, foundation.Sets)
 	}
 	if len(left) > 0 {

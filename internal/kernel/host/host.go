@@ -36,6 +36,8 @@ type Host struct {
 	names     []string // sets of the last foundation
 	swept     bool     // there are no stand-ins, nor any that an earlier process left behind
 	bare      bool     // the device could not be had last time
+	spared    bool     // rules of others, last time
+	nftables  predecessor
 }
 
 // The drivers as Host uses them, so that its tests can stand in for each.
@@ -68,11 +70,17 @@ type (
 	}
 	rules interface {
 		Ensure(context.Context, []dataplane.Ruleset) ([]string, error)
+		EnsureSparing(context.Context, []dataplane.Ruleset) (repaired []string, spared bool, err error)
+		Succeed(context.Context, []dataplane.Ruleset) ([]string, error)
 		Retarget(ctx context.Context, rulesets []dataplane.Ruleset, from, to string) ([]string, error)
 		Remove(context.Context, []dataplane.Ruleset) ([]string, error)
 		Families() []dataplane.Family
 		Available(dataplane.Family) error
 		Executions() uint64
+	}
+	predecessor interface {
+		Present(context.Context, dataplane.Family) (bool, error)
+		Remove(context.Context, dataplane.Family) error
 	}
 	flows interface {
 		Delete(context.Context, []dataplane.Flows) []error
@@ -101,7 +109,7 @@ func Open(ctx context.Context, options Options) (*Host, error) {
 		options.Netfilter.Generation = netfilter.Generation
 	}
 	filter, filterErr := netfilter.Open(ctx, options.Netfilter)
-	h := &Host{}
+	h := &Host{nftables: netfilter.NFTablesMode{}}
 	if ipvsErr == nil {
 		h.ipvs = vs
 	}

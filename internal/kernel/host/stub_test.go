@@ -17,6 +17,8 @@ type stub struct {
 	calls []string
 	fail  map[string]error // by call
 	rules []string         // comments of those last ensured
+	// spared: there are rules of others; tables: there is the table of kube-proxy's mode nftables.
+	spared, tables bool
 }
 
 func (s *stub) call(format string, a ...any) error {
@@ -28,7 +30,8 @@ func (s *stub) call(format string, a ...any) error {
 // stubbed returns a host on stubs only.
 func stubbed() (*Host, *stub) {
 	s := &stub{fail: map[string]error{}}
-	return &Host{ipvs: stubIPVS{s}, link: stubLink{s}, ipset: stubSets{s}, rules: stubRules{s}, conntrack: stubFlows{s}}, s
+	return &Host{ipvs: stubIPVS{s}, link: stubLink{s}, ipset: stubSets{s}, rules: stubRules{s}, conntrack: stubFlows{s},
+		nftables: stubTables{s}}, s
 }
 
 func (s *stub) apply(by string, ops []dataplane.Operation) []error {
@@ -118,6 +121,14 @@ func (s stubRules) Ensure(_ context.Context, rulesets []dataplane.Ruleset) ([]st
 	}
 	return []string{"rules"}, s.call("ensure rules")
 }
+func (s stubRules) EnsureSparing(context.Context, []dataplane.Ruleset) ([]string, bool, error) {
+	return nil, s.spared, s.call("spare rules")
+}
+
+func (s stubRules) Succeed(context.Context, []dataplane.Ruleset) ([]string, error) {
+	return []string{"rules"}, s.call("succeed rules")
+}
+
 func (s stubRules) Retarget(_ context.Context, _ []dataplane.Ruleset, from, to string) ([]string, error) {
 	return nil, s.call("retarget %s to %s", from, to)
 }
@@ -129,6 +140,16 @@ func (s stubRules) Available(family dataplane.Family) error {
 	return s.call("available %s", family)
 }
 func (s stubRules) Executions() uint64 { return 0 }
+
+type stubTables struct{ *stub }
+
+func (s stubTables) Present(_ context.Context, family dataplane.Family) (bool, error) {
+	return s.tables, s.call("nftables of %s", family)
+}
+
+func (s stubTables) Remove(_ context.Context, family dataplane.Family) error {
+	return s.call("remove nftables of %s", family)
+}
 
 type stubFlows struct{ *stub }
 

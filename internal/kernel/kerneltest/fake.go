@@ -25,6 +25,7 @@ type Fake struct {
 	link       fakeLink
 	sets       fakeSets
 	rules      map[dataplane.Family]dataplane.Ruleset
+	spared     bool // rules, by the last EnsureFoundation
 	events     broadcaster
 	record     recorder
 	closed     bool

@@ -34,17 +34,30 @@ func (f *Fake) EnsureFoundation(ctx context.Context, foundation kernel.Foundatio
 			return repaired, err
 		}
 	}
+	f.spared = false
 	for _, rules := range foundation.Rulesets {
 		if err := f.validRuleset(rules); err != nil {
 			return repaired, fmt.Errorf("%s rules: %w", rules.Family, err)
 		}
-		if reflect.DeepEqual(f.rules[rules.Family], rules) {
+		others, some := f.rules[rules.Family]
+		if reflect.DeepEqual(others, rules) {
+			continue
+		}
+		if some && foundation.Takeover == kernel.Spare {
+			f.spared = true
 			continue
 		}
 		f.rules[rules.Family] = rules
 		repaired = append(repaired, fmt.Sprintf("installed %s rules", rules.Family))
 	}
 	return repaired, nil
+}
+
+// Spared implements kernel.Kernel.
+func (f *Fake) Spared() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.spared
 }
 
 func setNames(sets []dataplane.Set) []string {

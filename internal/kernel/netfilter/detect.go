@@ -3,17 +3,13 @@ package netfilter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs-proxy/internal/dataplane"
-	"kube-ipvs-proxy/internal/kernel/nlbatch"
 )
 
 // recentFor is how long what the programs printed while the variant was looked for counts as just read.
@@ -165,20 +161,8 @@ func (d *Driver) legacyUnused(family dataplane.Family) bool {
 // HasTables reports whether nf_tables has any table of the family in the calling thread's network namespace, whoever made
 // it. It fails when the kernel does not say, as without nf_tables.
 func HasTables(ctx context.Context, family dataplane.Family) (bool, error) {
-	conn := nlbatch.New(nlbatch.Dialer(unix.NETLINK_NETFILTER))
-	defer func() { _ = conn.Close() }() // nothing was written to it
-	number := byte(unix.NFPROTO_IPV4)
-	if family == dataplane.IPv6 {
-		number = unix.NFPROTO_IPV6
-	}
-	tables, err := nlbatch.Query(ctx, conn, func(b []byte) []byte {
-		b = nlbatch.Begin(b, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP)
-		return append(b, number, unix.NFNETLINK_V0, 0, 0) // struct nfgenmsg
-	}, func(nlbatch.Message) (struct{}, error) { return struct{}{}, nil })
-	if err != nil {
-		return false, fmt.Errorf("list the tables of nf_tables: %w", err)
-	}
-	return len(tables) > 0, nil
+	names, err := tableNames(ctx, family)
+	return len(names) > 0, err
 }
 
 func (c *candidate) count(line string) {
