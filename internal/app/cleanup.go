@@ -29,7 +29,7 @@ func cleanup(ctx context.Context, cfg config.Config, kernel *host.Host, out io.W
 	if err != nil {
 		return fmt.Errorf("take stock of what is to be removed: %w", err)
 	}
-	planner := plan.New(plan.Options{Ours: ours(cfg)})
+	planner := plan.New(plan.Options{Ours: settingsOf(cfg).Ours})
 	planner.Adopt(snapshot.Objects)
 	operations := planner.Plan(plan.Request{Keys: planner.Keys(), Desired: nothing{}, Now: time.Time{}})
 	var failures []error

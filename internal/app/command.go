@@ -26,9 +26,12 @@ iptables programs. It adopts what the kernel has when it starts, and leaves ever
   kube-ipvs-proxy --manifests /etc/kube-ipvs-proxy/services`
 )
 
+// ignoreFlag has the daemon start although kube-proxy runs.
+const ignoreFlag = "ignore-kube-proxy"
+
 // NewCommand returns the daemon's command line.
 func NewCommand() *cobra.Command {
-	flags := config.NewFlags()
+	flags, ignoreRival := config.NewFlags(), false
 	command := &cobra.Command{
 		Use:           "kube-ipvs-proxy",
 		Short:         summary,
@@ -38,13 +41,15 @@ func NewCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
-			return run(command.Context(), flags, command.OutOrStdout())
+			return run(command.Context(), flags, ignoreRival, command.OutOrStdout())
 		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return withStatus(statusConfig, fmt.Errorf("%w; kube-ipvs-proxy --help lists the flags", err))
 	})
 	flags.AddTo(command.Flags())
+	command.Flags().BoolVar(&ignoreRival, ignoreFlag, false,
+		"start although kube-proxy answers on this node, for a take-over in which it is stopped right after; two proxies undo each other's work")
 	command.Flags().SortFlags = true
 	return command
 }

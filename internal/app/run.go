@@ -28,7 +28,7 @@ import (
 )
 
 // run reads the configuration and does what it asks for.
-func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
+func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writer) error {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("read the host's name: %w; give --hostname-override", err)
@@ -60,6 +60,11 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 	if cfg.Run.WriteTo != "" {
 		return config.WriteFile(cfg.Run.WriteTo, &cfg.File)
 	}
+	held, err := claim(ctx, cfg, ignoreRival, log)
+	if err != nil {
+		return err
+	}
+	defer held.close()
 	api := &connection{}
 	if !cfg.Run.Cleanup && !cfg.Run.InitOnly {
 		api = connect(ctx, cfg.API) // it takes as long as what follows, and needs nothing of it
@@ -69,11 +74,7 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 		return withStatus(statusKernel, err)
 	}
 	defer func() { _ = kernel.Close() }()
-	for _, family := range dataplane.Families() {
-		if err := kernel.Available(family); err != nil {
-			log.Warn("left out: no Service is served on this node over "+family.String(), zap.Error(err))
-		}
-	}
+	warnOfFamilies(kernel, log)
 	if cfg.Run.Cleanup {
 		return withStatus(statusKernel, cleanup(ctx, cfg, kernel, out))
 	}
@@ -84,7 +85,16 @@ func run(ctx context.Context, flags *config.Flags, out io.Writer) error {
 		log.Info("kernel parameters are set; nothing more to do")
 		return nil
 	}
-	return serve(ctx, cfg, kernel, api, log)
+	return serve(ctx, cfg, kernel, api, held, log)
+}
+
+// warnOfFamilies says which families the kernel cannot serve.
+func warnOfFamilies(kernel *host.Host, log *zap.Logger) {
+	for _, family := range dataplane.Families() {
+		if err := kernel.Available(family); err != nil {
+			log.Warn("left out: no Service is served on this node over "+family.String(), zap.Error(err))
+		}
+	}
 }
 
 // adjustOOMScore tells the kernel how readily to kill this process when memory runs out. Not being allowed to is no
@@ -106,7 +116,7 @@ func version() string {
 }
 
 // serve runs the daemon until the context ends.
-func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *connection, log *zap.Logger) error {
+func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *connection, held *lock, log *zap.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	families, wall := kernel.Families(), clock.RealClock{}
@@ -123,6 +133,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *conne
 	}
 	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
 	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
+	held.show(viewOf(reconciler, cfg))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range newSources(cfg, api, reconciler, log) {
 		if aging, ok := source.(interface {
@@ -159,6 +170,8 @@ const (
 	statusKernel = 3 // the kernel lacks something, or forbids it
 	statusSource = 4 // the API server or the manifests cannot be read
 	statusListen = 5 // an address to listen on is taken
+	statusTaken  = 6 // another daemon of this kind runs
+	statusRival  = 7 // kube-proxy runs
 )
 
 // statusError is an error with an exit status of its own.

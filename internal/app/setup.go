@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -67,19 +65,8 @@ func reconcileOptions(cfg config.Config, families []dataplane.Family) reconcile.
 		Audits:       reconcile.Audits{Period: cfg.IPVS.SyncPeriod, CPUTime: cpuTime},
 		MinPeriod:    cfg.IPVS.MinSyncPeriod,
 		DrainTimeout: cfg.IPVS.DrainTimeout,
-		Ours:         ours(cfg),
+		Ours:         settingsOf(cfg).Ours,
 		Clock:        clock.RealClock{},
-	}
-}
-
-// ours says which virtual servers may be deleted when nothing wants them: those at an address, outside of what the
-// operator excluded, and those with a packet mark out of the range that is given to the proxy.
-func ours(cfg config.Config) func(dataplane.VirtualServerKey) bool {
-	return func(key dataplane.VirtualServerKey) bool {
-		if key.Mark != 0 {
-			return cfg.Masquerade.Marks.Contains(key.Mark &^ cfg.Masquerade.Mark)
-		}
-		return !slices.ContainsFunc(cfg.IPVS.Exclude, func(p netip.Prefix) bool { return p.Contains(key.Addr) })
 	}
 }
 

@@ -142,13 +142,19 @@ func (l *Ledger) Address(addr netip.Addr) bool {
 // but does not get it, has no say in the entries about it; nor has, in the exceptions of a rule, who comes second to it.
 func (l *Ledger) Entry(key dataplane.Entry) (dataplane.Entry, bool) {
 	key = key.Key()
+	c, wanted := l.entryClaim(key)
+	key.Mark = c.value
+	return key, wanted
+}
+
+// entryClaim returns the claim on an entry that counts, if there is one.
+func (l *Ledger) entryClaim(key dataplane.Entry) (claim[uint32], bool) {
 	for _, c := range l.entries.claims[key] {
 		if !l.lost(serverOf(key), c.owner) && !l.overruled(key, c.owner) {
-			key.Mark = c.value
-			return key, true
+			return c, true
 		}
 	}
-	return key, false
+	return claim[uint32]{}, false
 }
 
 // Pools returns the virtual servers that an owner wants at present, whether it gets them or not.

@@ -35,6 +35,7 @@ func mayImport() map[string][]string {
 		"health":            {"reconcile", service, dataplane},
 		"metrics":           {"reconcile", service, dataplane},
 		"events":            {"reconcile", service},
+		"admin":             {"reconcile", service, dataplane, "ledger", "plan", kernel},
 		"config":            {service, dataplane},
 		"policy":            {},
 	}

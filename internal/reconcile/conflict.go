@@ -23,6 +23,9 @@ func newConflicts() conflicts {
 	return conflicts{contenders: make(map[string]struct{}), losers: make(map[string]struct{})}
 }
 
+// nodeOwner is the owner of what the node itself needs, whatever Services there are.
+const nodeOwner = "node"
+
 // ownerName names what a source's Service owns in the ledger.
 func ownerName(source string, name service.Name) string { return source + ":" + name.String() }
 

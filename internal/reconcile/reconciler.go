@@ -19,12 +19,18 @@ type Reconciler struct {
 	options  Options
 	observer Observer
 	inbox    *inbox
-	wake     chan struct{}
+	calls    calls
 	loop     loop
 	survey   survey
 	marks    *marks // touched by Run's goroutine only, too
 	checks   healthChecks
 	podCIDRs podCIDRs
+}
+
+// calls are what Run's goroutine is asked for by others.
+type calls struct {
+	wake  chan struct{}      // a source has delivered something
+	views chan chan<- moment // see View
 }
 
 // loop is the state that only Run's goroutine touches.
@@ -57,7 +63,8 @@ type status struct {
 
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
-	r := &Reconciler{kernel: k, options: options, observer: observer, wake: make(chan struct{}, 1),
+	r := &Reconciler{kernel: k, options: options, observer: observer,
+		calls:  calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment)},
 		survey: survey{outcome: make(chan func())}, checks: newHealthChecks()}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
 	r.loop = loop{
@@ -89,7 +96,7 @@ func (r *Reconciler) Source(name string, parts ...string) service.Sink {
 func (r *Reconciler) changed() {
 	r.observer.Queued(r.options.Clock.Now())
 	select {
-	case r.wake <- struct{}{}:
+	case r.calls.wake <- struct{}{}:
 	default:
 	}
 }
@@ -104,12 +111,14 @@ func (r *Reconciler) Run(ctx context.Context) {
 		timer := r.options.Clock.NewTimer(r.work(ctx))
 		select {
 		case <-ctx.Done():
-		case <-r.wake:
+		case <-r.calls.wake:
 		case <-timer.C():
 		case event, ok := <-r.loop.events:
 			r.hear(event, ok)
 		case finish := <-r.survey.outcome:
 			finish()
+		case answer := <-r.calls.views:
+			answer <- r.look()
 		}
 		timer.Stop()
 	}

@@ -30,16 +30,12 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	if d.nodeDirty && r.nodeChanged(d.node, d.others) {
 		d.more = true // the Services that were not fetched just now mean something else, too
 	}
-	starting := !l.status.complete
 	round := Round{Started: l.started, Services: len(d.services), Triggered: d.triggered}
 	keys := r.newKeys(ctx, d, &round)
 	keys.Merge(l.pending)
 	l.pending = dataplane.NewKeys()
 	l.retries.due(l.started, keys)
 	r.apply(ctx, &round, keys)
-	if starting && l.status.complete && !r.survey.alone {
-		l.status.foundation.request(r.options.Clock.Now()) // rules that were spared until now, see takeover
-	}
 	round.Complete, round.Waiting, round.HealthChecks = l.status.complete, len(l.retries.objects), r.checks.take()
 	if now := r.options.Clock.Now(); !l.status.drain.waiting && l.planner.MayDrain() {
 		l.status.drain.at(now.Add(drainPeriod))
@@ -102,7 +98,7 @@ func keepAll(keys dataplane.Keys) dataplane.Keys { return keys }
 func (r *Reconciler) translate(d delivery, portion func(dataplane.Keys) dataplane.Keys) dataplane.Keys {
 	l, keys := &r.loop, dataplane.NewKeys()
 	if l.status.newFacts {
-		l.ledger.Replace(ledger.Owner{Name: "node"}, translate.Node(l.facts, r.options.Service), keys)
+		l.ledger.Replace(ledger.Owner{Name: nodeOwner}, translate.Node(l.facts, r.options.Service), keys)
 		l.status.newFacts = false
 	}
 	slices.SortFunc(d.services, older) // of two that want the last mark, say, the older one has it
