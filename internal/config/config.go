@@ -151,4 +151,5 @@ type Run struct {
 
 	ConfigFile  string // the file that was read; empty if none
 	OOMScoreAdj int    // for this process, -1000 to 1000
+	Reload      bool   // follow changes of ConfigFile
 }

@@ -95,6 +95,9 @@ func (f *Flags) addOwn(out *Config, c *checker) {
 		c.refuse("--internal-marks", f.marks, "%v", err)
 	}
 	out.Run = f.run
+	if out.Run.Reload && out.Run.ConfigFile == "" {
+		c.warn("--reload-config: no effect, because there is no file to follow; give one with --config")
+	}
 	out.Run.OOMScoreAdj = c.number("oomScoreAdj", out.File.OOMScoreAdj, -1000, 1000)
 	if f.run.ConfigFile == "" {
 		f.ports.turnOff(&out.Serve, f.run.WriteTo, c)

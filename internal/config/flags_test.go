@@ -30,7 +30,7 @@ log-text-split-stream logging-format masquerade-all master metrics-bind-address 
 nodeport-addresses oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode
 show-hidden-metrics-for-version v version vmodule write-config-to`
 
-const ownFlags = `drain-timeout internal-marks ipvs-no-fallback manifests`
+const ownFlags = `drain-timeout internal-marks ipvs-no-fallback manifests reload-config`
 
 func TestAllFlagsAreThereAndExplained(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -79,6 +79,7 @@ func flagCases() []flagCase {
 		{"--bind-address=192.0.2.1", func(c Config) any { return c.Node.Bind }, netip.MustParseAddr("192.0.2.1")},
 		{"--nodeport-addresses=primary,10.0.0.0/8", func(c Config) any { return c.Node.NodePorts.String() }, "primary,10.0.0.0/8"},
 		{"--proxy-mode=ipvs", func(c Config) any { return string(c.File.Mode) }, "ipvs"},
+		{"--reload-config", func(c Config) any { return c.Run.Reload }, true},
 		{"--internal-marks=0x100-0x1ff", func(c Config) any { return c.Masquerade.Marks }, service.MarkRange{First: 0x100, Last: 0x1ff}},
 		{"--drain-timeout=1h", func(c Config) any { return c.IPVS.DrainTimeout }, time.Hour},
 		{"--v=4", func(c Config) any { return c.Logging.Verbosity }, 4},

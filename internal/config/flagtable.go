@@ -17,6 +17,8 @@ func (f *Flags) processFlags() []option {
 	return []option{
 		{"config", "", &f.run.ConfigFile,
 			"KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1) to read settings from"},
+		{"reload-config", "", &f.run.Reload,
+			"take over changes of the --config file while running, and report those that need a new process"},
 		{"write-config-to", "", &f.run.WriteTo, "write the complete configuration to this file and exit"},
 		{"cleanup", "", &f.run.Cleanup, "remove what this daemon put into the kernel and exit"},
 		{"init-only", "", &f.run.InitOnly, "set what needs full root privileges, such as sysctls, and exit"},
