@@ -30,12 +30,16 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	if d.nodeDirty && r.nodeChanged(d.node, d.others) {
 		d.more = true // the Services that were not fetched just now mean something else, too
 	}
+	starting := !l.status.complete
 	round := Round{Started: l.started, Services: len(d.services), Triggered: d.triggered}
 	keys := r.newKeys(ctx, d, &round)
 	keys.Merge(l.pending)
 	l.pending = dataplane.NewKeys()
 	l.retries.due(l.started, keys)
 	r.apply(ctx, &round, keys)
+	if starting && l.status.complete && !r.survey.alone {
+		l.status.foundation.request(r.options.Clock.Now()) // rules that were spared until now, see takeover
+	}
 	round.Complete, round.Waiting, round.HealthChecks = l.status.complete, len(l.retries.objects), r.checks.take()
 	if now := r.options.Clock.Now(); !l.status.drain.waiting && l.planner.MayDrain() {
 		l.status.drain.at(now.Add(drainPeriod))

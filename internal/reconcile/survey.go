@@ -17,6 +17,7 @@ type survey struct {
 	since   time.Time
 	founded bool // the foundation was ensured last: it is the reading's turn, so that neither keeps the other from its
 	missed  bool // an address found no device, and none has been added since
+	alone   bool // there are no rules of other proxies, or none any more
 	// outcome carries what is left to do, on Run's goroutine, when the work ended.
 	outcome chan func()
 	// repaired is what was put right since the last report of an audit.
@@ -66,11 +67,14 @@ func (r *Reconciler) startSurvey(ctx context.Context) {
 // being programmed.
 func (r *Reconciler) ensureFoundation(ctx context.Context) {
 	wanted := r.foundation()
+	wanted.Takeover = r.takeover()
 	r.survey.run(StepFoundation, r.options.Clock.Now(), func() func() {
 		repaired, err := r.kernel.EnsureFoundation(ctx, wanted)
+		alone := err == nil && (wanted.Takeover == kernel.Succeed || wanted.Takeover == kernel.Spare && !r.kernel.Spared())
 		return func() {
 			now, status := r.options.Clock.Now(), &r.loop.status
 			status.foundation.done(now, err)
+			r.survey.alone = r.survey.alone || alone
 			r.observer.StepDone(StepFoundation, err)
 			r.survey.repaired = append(r.survey.repaired, repaired...)
 			// A device that vanished took the addresses along.
@@ -81,6 +85,19 @@ func (r *Reconciler) ensureFoundation(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// takeover says what becomes of other proxies' rules. Those that stand where ours belong go with the entries that are in the
+// sets: ours would find none, and let new connections pass by. So they are left until the first complete round has been
+// carried out.
+func (r *Reconciler) takeover() kernel.Takeover {
+	switch {
+	case !r.loop.status.complete:
+		return kernel.Spare
+	case !r.survey.alone:
+		return kernel.Succeed
+	}
+	return kernel.Replace
 }
 
 // foundation describes the static part of the data plane.
