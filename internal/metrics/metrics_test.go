@@ -45,7 +45,7 @@ func TestP04FailuresAreCounted(t *testing.T) {
 	entry := dataplane.Operation{Verb: dataplane.Delete, Object: dataplane.Entry{}}
 	m.Queued(now)
 	m.RoundDone(reconcile.Round{Services: 3, Operations: []dataplane.Operation{server, server, entry}, Waiting: 1,
-		Failures: []reconcile.Failure{{Operation: server, Err: dataplane.ErrInvalid}}, Triggered: []time.Time{now.Add(-time.Second)}})
+		Failures: []reconcile.Failure{{Operation: server, Err: dataplane.ErrInvalid}}, Triggered: []reconcile.Trigger{{At: now.Add(-time.Second)}}})
 	m.StepDone(reconcile.StepSnapshot, errors.New("interrupted"))
 	m.StepDone(reconcile.StepSnapshot, nil)
 	m.Audited(reconcile.Audit{At: now, Drifted: 2, Repaired: []string{"a set"}})

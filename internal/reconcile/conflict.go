@@ -52,7 +52,7 @@ func (r *Reconciler) contend(pools []dataplane.Pool) {
 		}
 		for _, owner := range r.loop.ledger.Owners(pool.Key) {
 			r.loop.conflicts.contenders[owner.Name] = struct{}{}
-			r.checks.open[owner.Name] = struct{}{}
+			r.reports.checks.open[owner.Name] = struct{}{}
 		}
 	}
 }

@@ -92,8 +92,8 @@ func (r *Reconciler) reserve(objects dataplane.Objects, check HealthCheck) datap
 
 // settleChecks gives Services the health checks that they want and no older Service's NodePort is in the way of.
 func (r *Reconciler) settleChecks() {
-	for owner := range r.checks.open {
-		check, wanted := r.checks.wanted[owner]
+	for owner := range r.reports.checks.open {
+		check, wanted := r.reports.checks.wanted[owner]
 		if !wanted {
 			check.Source, check.Service = ownedBy(owner)
 		}
@@ -103,9 +103,9 @@ func (r *Reconciler) settleChecks() {
 				maps.DeleteFunc(check.Sockets, func(at netip.AddrPort, _ int) bool { return dataplane.FamilyOf(at.Addr()) == loss.Key.Family })
 			}
 		}
-		r.checks.set(owner, check)
+		r.reports.checks.set(owner, check)
 	}
-	r.checks.open = make(map[string]struct{}) // not cleared: it would stay as large as it was when every Service was in it
+	r.reports.checks.open = make(map[string]struct{}) // not cleared: it would stay as large as it was when every Service was in it
 }
 
 // healthCheck says what a delivered Service wants: a socket in each of its families on each address that

@@ -16,7 +16,7 @@ type source struct {
 	catalog *service.Catalog
 	// awaited are the parts that have not been completed; the source's objects count once there are none.
 	awaited map[string]struct{}
-	dirty   map[service.Name]struct{}
+	dirty   map[service.Name]pending
 }
 
 // inbox is where sources leave their objects and the reconciler's goroutine fetches them.
@@ -26,7 +26,9 @@ type inbox struct {
 	node      service.Node
 	others    []netip.Addr // addresses of the other Nodes
 	nodeDirty bool         // node or others changed
-	triggered []time.Time
+	triggered []Trigger
+	started   time.Time // endpoint changes of before are those of an earlier process
+	delivered delivered
 	notify    func() // called without the lock after a change
 	problems  func(object string, problems []service.Problem)
 }
@@ -46,10 +48,11 @@ func (s *source) change(f func() bool) {
 // SetService implements service.Sink.
 func (s *source) SetService(svc service.Service) {
 	s.change(func() bool {
+		s.inbox.delivered.services++
 		if !s.catalog.SetService(svc) {
 			return false
 		}
-		s.dirty[svc.Name] = struct{}{}
+		s.changedService(svc.Name)
 		return len(s.awaited) == 0
 	})
 }
@@ -57,10 +60,11 @@ func (s *source) SetService(svc service.Service) {
 // DeleteService implements service.Sink.
 func (s *source) DeleteService(name service.Name) {
 	s.change(func() bool {
+		s.inbox.delivered.services++
 		if !s.catalog.DeleteService(name) {
 			return false
 		}
-		s.dirty[name] = struct{}{}
+		s.changedService(name)
 		return len(s.awaited) == 0
 	})
 }
@@ -69,8 +73,8 @@ func (s *source) DeleteService(name service.Name) {
 func (s *source) SetSlice(slice service.Slice) {
 	s.change(func() bool {
 		changed := s.markDirty(s.catalog.SetSlice(slice))
-		if changed && !slice.Triggered.IsZero() {
-			s.inbox.triggered = append(s.inbox.triggered, slice.Triggered)
+		if changed && slice.Triggered.After(s.inbox.started) {
+			s.inbox.triggered = append(s.inbox.triggered, triggerOf(slice))
 		}
 		return changed
 	})
@@ -82,9 +86,8 @@ func (s *source) DeleteSlice(name service.Name) {
 }
 
 func (s *source) markDirty(names []service.Name) bool {
-	for _, name := range names {
-		s.dirty[name] = struct{}{}
-	}
+	s.inbox.delivered.slices++
+	s.changedSlice(names)
 	return len(names) > 0 && len(s.awaited) == 0
 }
 
@@ -143,7 +146,7 @@ type delivery struct {
 	node      service.Node
 	others    []netip.Addr
 	nodeDirty bool
-	triggered []time.Time
+	triggered []Trigger
 	complete  bool // every source is
 	more      bool // there is more to fetch at once
 }
@@ -190,7 +193,7 @@ func take(sources []*source, want func(service.Name) bool) []dirtyView {
 			delete(s.dirty, name)
 		}
 		if len(s.dirty) == 0 {
-			s.dirty = make(map[service.Name]struct{}) // a map in which every Service was once takes long to walk for ever
+			s.dirty = make(map[service.Name]pending) // a map in which every Service was once takes long to walk for ever
 		}
 	}
 	return taken
@@ -217,7 +220,7 @@ func (b *inbox) touch(owners []string) {
 		source, name := ownedBy(owner)
 		for _, s := range b.sources {
 			if s.name == source {
-				s.dirty[name] = struct{}{}
+				s.touch(name)
 			}
 		}
 	}
@@ -229,7 +232,7 @@ func (b *inbox) touchAll() {
 	defer b.mu.Unlock()
 	for _, s := range b.sources {
 		for name := range s.catalog.Names() {
-			s.dirty[name] = struct{}{}
+			s.touch(name)
 		}
 	}
 }

@@ -87,6 +87,7 @@ func sameFacts(a, b service.Node) bool {
 func (r *Reconciler) countDrains(ctx context.Context) {
 	started, drain := r.options.Clock.Now(), &r.loop.status.drain
 	draining := r.loop.planner.Draining(r.loop.ledger)
+	r.reports.draining = len(r.loop.planner.Drains(r.loop.ledger))
 	if len(draining) == 0 {
 		drain.done(started, nil)
 		r.observer.StepDone(StepDrain, nil)

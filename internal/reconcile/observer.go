@@ -45,12 +45,35 @@ type Round struct {
 	Failures   []Failure
 	// Waiting is the number of objects whose operations failed and will be tried again.
 	Waiting int
-	// Triggered are the times at which the endpoint changes that this round applied were made, where known.
-	Triggered []time.Time
+	// Triggered are the endpoint changes that this round applied, where it is known when they were made.
+	Triggered []Trigger
 	// Complete: every source has delivered everything, and deletions are allowed.
 	Complete bool
 	// HealthChecks are the healthCheckNodePorts that this round added, changed or removed.
 	HealthChecks []HealthCheck
+	Present      Present
+}
+
+// Present is what there is at the end of a round.
+type Present struct {
+	NoLocal  map[NoLocal]int // Services that have no endpoint here, by the way in which
+	Draining int             // real servers, when connections were last counted
+	Retried  int             // objects that this round looked at because an operation had failed
+}
+
+// Trigger is an endpoint change.
+type Trigger struct {
+	Family dataplane.Family // 0 for a slice without endpoints, of which it is not known
+	At     time.Time
+}
+
+// triggerOf says when a slice changed.
+func triggerOf(slice service.Slice) Trigger {
+	t := Trigger{At: slice.Triggered}
+	if len(slice.Endpoints) > 0 {
+		t.Family = dataplane.FamilyOf(slice.Endpoints[0].Addr)
+	}
+	return t
 }
 
 // Failure is an operation that did not succeed.

@@ -23,7 +23,7 @@ type Reconciler struct {
 	loop     loop
 	survey   survey
 	marks    *marks // touched by Run's goroutine only, too
-	checks   healthChecks
+	reports  reports
 	podCIDRs podCIDRs
 }
 
@@ -65,8 +65,9 @@ type status struct {
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer,
 		calls:  calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment)},
-		survey: survey{outcome: make(chan func())}, checks: newHealthChecks()}
-	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName}}
+		survey: survey{outcome: make(chan func())}, reports: newReports()}
+	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName},
+		started: options.Clock.Now()}
 	r.loop = loop{
 		facts:  service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
 		ledger: ledger.New(translate.Exceptions()),
@@ -84,7 +85,7 @@ func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 // the parts. Every source must be added before Run.
 func (r *Reconciler) Source(name string, parts ...string) service.Sink {
 	s := &source{inbox: r.inbox, name: name, catalog: service.NewCatalog(), awaited: make(map[string]struct{}),
-		dirty: make(map[service.Name]struct{})}
+		dirty: make(map[service.Name]pending)}
 	for _, part := range parts {
 		s.awaited[part] = struct{}{}
 	}

@@ -46,12 +46,13 @@ func settleKind[K comparable](r *retries, planned, failed map[K]struct{}, now ti
 	}
 }
 
-// due adds the keys whose time has come to keys.
-func (r *retries) due(now time.Time, keys dataplane.Keys) {
+// due adds the keys whose time has come to keys, and returns how many these are.
+func (r *retries) due(now time.Time, keys dataplane.Keys) (count int) {
 	for key, attempt := range r.objects {
 		if attempt.due.After(now) {
 			continue
 		}
+		count++
 		switch k := key.(type) {
 		case dataplane.VirtualServerKey:
 			keys.VirtualServers[k] = struct{}{}
@@ -63,6 +64,7 @@ func (r *retries) due(now time.Time, keys dataplane.Keys) {
 			keys.Flows[k] = struct{}{}
 		}
 	}
+	return count
 }
 
 // dueOf returns when the operations on an object that failed are tried again.

@@ -35,12 +35,13 @@ func (r *Reconciler) round(ctx context.Context) bool {
 	keys := r.newKeys(ctx, d, &round)
 	keys.Merge(l.pending)
 	l.pending = dataplane.NewKeys()
-	l.retries.due(l.started, keys)
+	round.Present.Retried = l.retries.due(l.started, keys)
 	r.apply(ctx, &round, keys)
 	if starting && l.status.complete && !r.survey.alone {
 		l.status.foundation.request(r.options.Clock.Now()) // rules that were spared until now, see takeover
 	}
-	round.Complete, round.Waiting, round.HealthChecks = l.status.complete, len(l.retries.objects), r.checks.take()
+	round.Complete, round.Waiting, round.HealthChecks = l.status.complete, len(l.retries.objects), r.reports.checks.take()
+	round.Present.NoLocal, round.Present.Draining = r.reports.noLocal.count(), r.reports.draining
 	if now := r.options.Clock.Now(); !l.status.drain.waiting && l.planner.MayDrain() {
 		l.status.drain.at(now.Add(drainPeriod))
 	}
@@ -123,7 +124,8 @@ func (r *Reconciler) translate(d delivery, portion func(dataplane.Keys) dataplan
 		done()
 		check := r.healthCheck(dirty)
 		r.replace(owner, r.reserve(objects, check), keys)
-		r.checks.want(owner.Name, check)
+		r.reports.checks.want(owner.Name, check)
+		r.reports.noLocal.set(owner.Name, r.noLocalOf(dirty))
 	}
 	r.reportConflicts()
 	return keys

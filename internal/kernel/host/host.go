@@ -20,6 +20,7 @@ var _ kernel.Kernel = (*Host)(nil)
 // Options say how the drivers are opened. The zero value is right for production.
 type Options struct {
 	Netfilter netfilter.Options
+	Conntrack []conntrack.Option
 	// Warn, when set, is called from within Host's methods with what an operator should know although nothing failed, such
 	// as a set that outgrew its capacity.
 	Warn func(message string)
@@ -101,7 +102,7 @@ func Open(ctx context.Context, options Options) (*Host, error) {
 	vs, ipvsErr := ipvs.Open()
 	dev, linkErr := link.Open()
 	set, ipsetErr := ipset.Open(ipset.WithWarnings(warn))
-	ct, conntrackErr := conntrack.Open()
+	ct, conntrackErr := conntrack.Open(options.Conntrack...)
 	if options.Netfilter.Tables == nil {
 		options.Netfilter.Tables = netfilter.HasTables
 	}
