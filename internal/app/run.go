@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/zapr"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
@@ -29,15 +27,12 @@ import (
 
 // run reads the configuration and does what it asks for.
 func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writer) error {
-	hostname, err := os.Hostname()
+	machine, err := thisMachine()
 	if err != nil {
-		return fmt.Errorf("read the host's name: %w; give --hostname-override", err)
+		return err
 	}
-	cfg, err := flags.Load(config.Host{
-		Hostname:         hostname,
-		UDPTimeout:       sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout"),
-		UDPStreamTimeout: sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout_stream"),
-	})
+	load := func() (config.Config, error) { return flags.Load(machine) }
+	cfg, err := load()
 	if err != nil {
 		return withStatus(statusConfig, err)
 	}
@@ -45,7 +40,8 @@ func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writ
 		_, err := fmt.Fprintln(out, "kube-ipvs-proxy", version())
 		return err
 	}
-	log, err := newLogger(cfg.Logging, newVerbosity(cfg.Logging))
+	tools := newTools(newVerbosity(cfg.Logging), load)
+	log, err := newLogger(cfg.Logging, tools.verbosity)
 	if err != nil {
 		return fmt.Errorf("set up the log: %w", err)
 	}
@@ -69,7 +65,7 @@ func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writ
 	if !cfg.Run.Cleanup && !cfg.Run.InitOnly {
 		api = connect(ctx, cfg.API) // it takes as long as what follows, and needs nothing of it
 	}
-	kernel, err := host.Open(ctx, host.Options{Warn: func(message string) { log.Warn(message) }})
+	kernel, err := host.Open(ctx, tools.hostOptions(log))
 	if err != nil {
 		return withStatus(statusKernel, err)
 	}
@@ -85,7 +81,20 @@ func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writ
 		log.Info("kernel parameters are set; nothing more to do")
 		return nil
 	}
-	return serve(ctx, cfg, kernel, api, held, log)
+	return serve(ctx, cfg, tools, kernel, api, held, log)
+}
+
+// thisMachine returns what the configuration depends on, as it is before the daemon changes anything.
+func thisMachine() (config.Host, error) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return config.Host{}, fmt.Errorf("read the host's name: %w; give --hostname-override", err)
+	}
+	return config.Host{
+		Hostname:         hostname,
+		UDPTimeout:       sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout"),
+		UDPStreamTimeout: sysctl.System{}.Seconds("net/netfilter/nf_conntrack_udp_timeout_stream"),
+	}, nil
 }
 
 // warnOfFamilies says which families the kernel cannot serve.
@@ -116,12 +125,11 @@ func version() string {
 }
 
 // serve runs the daemon until the context ends.
-func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *connection, held *lock, log *zap.Logger) error {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	families, wall := kernel.Families(), clock.RealClock{}
+func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Host, api *connection, held *lock, log *zap.Logger) error {
+	registry, families, wall := tools.registry, kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
-	observers := reconcile.Observers{newLogObserver(log), state, metrics.New(registry, wall, families), newThrift(wall)}
+	counts := metrics.New(registry, wall, families)
+	observers := reconcile.Observers{newLogObserver(log), state, counts, newThrift(wall)}
 	client, err := api.await()
 	if err != nil {
 		return withStatus(statusSource, err)
@@ -133,6 +141,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *conne
 	}
 	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
 	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
+	registry.MustRegister(metrics.Changes(reconciler.Changes))
 	held.show(viewOf(reconciler, cfg))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range newSources(cfg, api, reconciler, log) {
@@ -150,7 +159,7 @@ func serve(ctx context.Context, cfg config.Config, kernel *host.Host, api *conne
 	}
 	shown := views{registry: registry, config: func() any { return &cfg.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
 	for _, s := range []server{
-		{"health", cfg.Serve.Healthz, state.Handler(nil)},
+		{"health", cfg.Serve.Healthz, state.Handler(counts.HealthAnswered)},
 		{"metrics", cfg.Serve.Metrics, shown.handler()},
 	} {
 		group.Go(func() error { return withStatus(statusListen, s.serve(ctx, cfg.Serve.HardFail, log)) })
