@@ -1,0 +1,22 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"kube-ipvs-proxy/e2e/cluster"
+)
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(containerVariable); spec != "" {
+		fmt.Fprintln(os.Stderr, "container:", becomeContainer(spec)) // it returns only when it fails
+		os.Exit(notStarted)
+	}
+	status := m.Run()
+	if err := cluster.Clean(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
+}
