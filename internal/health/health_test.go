@@ -164,3 +164,14 @@ func TestAnswersAreCounted(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// A patience that changes counts at once, for what waits already, too.
+func TestPatienceCanChange(t *testing.T) {
+	p := newProbe(t)
+	p.Queued(p.clock.Now())
+	p.expect(patience/2, 200, 200)
+	p.SetPatience(patience / 4)
+	p.expect(0, 503, 503)
+	p.SetPatience(patience)
+	p.expect(0, 200, 200)
+}

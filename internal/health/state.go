@@ -14,10 +14,10 @@ import (
 // State follows the reconciler and knows whether it keeps up. It is safe for concurrent use.
 type State struct {
 	clock    clock.PassiveClock
-	patience time.Duration
 	families []dataplane.Family
 
 	mu       sync.Mutex
+	patience time.Duration
 	queued   time.Time                    // when the oldest waiting change arrived; zero for none
 	failing  map[reconcile.Step]time.Time // since when a step has failed
 	updated  time.Time                    // when the kernel was last brought up to date
@@ -75,6 +75,13 @@ func (s *State) NodeChanged(node service.Node) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.eligible = !node.Deleting && !node.Excluded
+}
+
+// SetPatience changes how long a change may wait.
+func (s *State) SetPatience(patience time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.patience = patience
 }
 
 // Healthy reports whether the proxy keeps up with changes, whether or not its node is about to go.

@@ -10,7 +10,7 @@ import (
 	"kube-ipvs-proxy/internal/service"
 )
 
-// Options are fixed for the life of a Reconciler.
+// Options are fixed for the life of a Reconciler, except for what Adjust changes.
 type Options struct {
 	Families []dataplane.Family
 	// Service shapes what Services become; NodePorts selects the addresses that NodePorts are served on.

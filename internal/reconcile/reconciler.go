@@ -29,8 +29,9 @@ type Reconciler struct {
 
 // calls are what Run's goroutine is asked for by others.
 type calls struct {
-	wake  chan struct{}      // a source has delivered something
-	views chan chan<- moment // see View
+	wake   chan struct{}      // a source has delivered something
+	views  chan chan<- moment // see View
+	adjust chan Adjustment    // see Adjust
 }
 
 // loop is the state that only Run's goroutine touches.
@@ -64,14 +65,14 @@ type status struct {
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer,
-		calls:  calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment)},
+		calls:  calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment), adjust: make(chan Adjustment)},
 		survey: survey{outcome: make(chan func())}, reports: newReports()}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName},
 		started: options.Clock.Now()}
 	r.loop = loop{
 		facts:  service.Facts{Families: options.Families, Bind: options.Bind, Node: service.Node{Name: options.NodeName}},
 		ledger: ledger.New(translate.Exceptions()),
-		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: options.Ours,
+		planner: plan.New(plan.Options{DrainTimeout: options.DrainTimeout, Ours: r.isOurs,
 			Exceptions: translate.Exceptions(), Refusals: translate.Refusals()}),
 		retries:   newRetries(),
 		pending:   dataplane.NewKeys(),
@@ -120,6 +121,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 			finish()
 		case answer := <-r.calls.views:
 			answer <- r.look()
+		case to := <-r.calls.adjust:
+			r.adjust(to)
 		}
 		timer.Stop()
 	}
