@@ -47,6 +47,7 @@ type (
 		applier
 		Pools(context.Context) ([]dataplane.Pool, map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
 		Connections(context.Context, []dataplane.VirtualServerKey) (map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
+		Order(context.Context) ([]dataplane.VirtualServerKey, error)
 		CheckScheduler(context.Context, string) error
 		SetTimeouts(context.Context, ipvs.Timeouts) error
 		Close() error
@@ -54,6 +55,7 @@ type (
 	device interface {
 		applier
 		EnsureDevice(context.Context) ([]string, error)
+		Inspect(context.Context) ([]dataplane.Fault, error)
 		RemoveDevice(context.Context) ([]string, error)
 		Addresses(context.Context) ([]netip.Addr, error)
 		NodeAddresses(context.Context) ([]dataplane.NodeAddress, error)
@@ -63,6 +65,7 @@ type (
 	sets interface {
 		applier
 		Ensure(context.Context, []dataplane.Set) ([]string, error)
+		Inspect(context.Context, []dataplane.Set) (ipset.Inspection, error)
 		Replace(context.Context, dataplane.Set) error
 		Destroy(ctx context.Context, name string) error
 		Sweep(ctx context.Context, names []string) error
@@ -71,6 +74,7 @@ type (
 	}
 	rules interface {
 		Ensure(context.Context, []dataplane.Ruleset) ([]string, error)
+		Inspect(context.Context, []netfilter.Table) ([]dataplane.Fault, error)
 		EnsureSparing(context.Context, []dataplane.Ruleset) (repaired []string, spared bool, err error)
 		Succeed(context.Context, []dataplane.Ruleset) ([]string, error)
 		Retarget(ctx context.Context, rulesets []dataplane.Ruleset, from, to string) ([]string, error)
