@@ -2,6 +2,8 @@ package deploy
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,98 +14,25 @@ import (
 	"kube-ipvs-proxy/e2e/topology"
 )
 
-// kubeadmConfig is what kubeadm puts into the ConfigMap kube-proxy for a cluster with mode ipvs, but for the limit of tracked
-// connections, which is the whole machine's.
-func kubeadmConfig(server string) map[string]string {
-	return map[string]string{
-		"config.conf": `
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-bindAddress: 0.0.0.0
-bindAddressHardFail: false
-clientConnection:
-  acceptContentTypes: ""
-  burst: 0
-  contentType: ""
-  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
-  qps: 0
-clusterCIDR: 10.244.0.0/16
-configSyncPeriod: 0s
-conntrack:
-  maxPerCore: 0
-  min: null
-  tcpBeLiberal: false
-  tcpCloseWaitTimeout: null
-  tcpEstablishedTimeout: null
-  udpStreamTimeout: 0s
-  udpTimeout: 0s
-detectLocal:
-  bridgeInterface: ""
-  interfaceNamePrefix: ""
-detectLocalMode: ""
-enableProfiling: false
-healthzBindAddress: ""
-hostnameOverride: ""
-iptables:
-  localhostNodePorts: null
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-ipvs:
-  excludeCIDRs: null
-  minSyncPeriod: 0s
-  scheduler: ""
-  strictARP: true
-  syncPeriod: 0s
-  tcpFinTimeout: 0s
-  tcpTimeout: 0s
-  udpTimeout: 0s
-kind: KubeProxyConfiguration
-logging:
-  flushFrequency: 0
-  options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}
-  verbosity: 0
-metricsBindAddress: ""
-mode: ipvs
-nftables:
-  masqueradeAll: false
-  masqueradeBit: null
-  minSyncPeriod: 0s
-  syncPeriod: 0s
-nodePortAddresses: null
-oomScoreAdj: -997
-portRange: ""
-showHiddenMetricsForVersion: ""
-winkernel: {enableDSR: false, forwardHealthCheckVip: false, networkName: "", rootHnsEndpointName: "", sourceVip: ""}
-`,
-		"kubeconfig.conf": `
-apiVersion: v1
-kind: Config
-clusters:
-- cluster:
-    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
-    server: ` + server + `
-  name: default
-contexts:
-- context:
-    cluster: default
-    namespace: default
-    user: default
-  name: default
-current-context: default
-users:
-- name: default
-  user:
-    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
-`,
+// kubeadmConfig is what kubeadm puts into the ConfigMap kube-proxy of a cluster with mode ipvs.
+func kubeadmConfig(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range []string{"config.conf", "kubeconfig.conf"} {
+		content, err := os.ReadFile(filepath.Join("testdata/kubeadm", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(content)
 	}
+	return files
 }
 
 // In a cluster of kubeadm the daemon runs with kube-proxy's ConfigMap and ServiceAccount, which kubeadm binds to the role
 // system:node-proxier.
 func TestKubeadm(t *testing.T) {
 	t.Parallel()
-	config, client := administrator(t)
+	_, client := administrator(t)
 	const namespace, name = "kube-system", "kube-proxy"
 	_, errAccount := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(),
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
@@ -118,6 +47,6 @@ func TestKubeadm(t *testing.T) {
 	if got := set.Spec.Template.Spec.ServiceAccountName; got != name {
 		t.Fatalf("the account is %s, want %s", got, name)
 	}
-	pod := newPod(t, cluster.New(t, topology.Options{}), set, kubeadmConfig(config.Host), token(t, set.Namespace, name))
-	pod.works(t)
+	pod := newPod(t, cluster.New(t, topology.Options{}), set, forTest(t, kubeadmConfig(t)), token(t, set.Namespace, name))
+	pod.works(t, "oomScoreAdj") // by default less than what the kubelet gives, for which CAP_SYS_RESOURCE is missing
 }
