@@ -55,9 +55,18 @@ GOTEST := go run gotest.tools/gotestsum@v1.13.0 --format standard-quiet -- $(TES
 .PHONY: test
 test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and e2e
 
+# Unpacked, not installed: the package's own server would start and listen.
+$(BIN)/promtool:
+	@mkdir -p $(BIN) $(CACHE)/promtool
+	@cd $(CACHE)/promtool && { apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; } \
+		&& dpkg -x prometheus_*.deb . && mv usr/bin/promtool $@ && rm -r $(CACHE)/promtool
+
+.PHONY: promtool
+promtool: $(BIN)/promtool ## put promtool, which tests the alert rules, into .cache/bin (Debian, Ubuntu)
+
 .PHONY: unit
-unit: ## run the tests that need no special kernel
-	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+unit: promtool ## run the tests that need no special kernel
+	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/deploy/monitoring ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
 	@cd e2e/controlplane && $(GOTEST) ./...
 
 .PHONY: kernel-test
