@@ -157,7 +157,10 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	if recorder != nil {
 		group.Go(func() error { recorder.Run(ctx); return nil })
 	}
-	shown := views{registry: registry, config: func() any { return &cfg.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
+	follow := newReloader(cfg, tools, live{kernel.CheckScheduler, reconciler.Adjust, state.SetPatience, tools.verbosity,
+		func(c config.Config) { held.show(viewOf(reconciler, c)) }}, client, log)
+	group.Go(func() error { follow.Run(ctx); return nil })
+	shown := views{registry: registry, config: func() any { c := follow.config(); return &c.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
 	for _, s := range []server{
 		{"health", cfg.Serve.Healthz, state.Handler(counts.HealthAnswered)},
 		{"metrics", cfg.Serve.Metrics, shown.handler()},
