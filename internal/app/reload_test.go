@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,9 +32,11 @@ type followed struct {
 	path     string
 	registry *prometheus.Registry
 	logs     *observer.ObservedLogs
-	applied  []string // schedulers
-	events   []string
-	refuse   error // by the kernel
+
+	mu      sync.Mutex
+	applied []string // schedulers
+	events  []string
+	refused error // by the kernel
 }
 
 // follow runs a reloader of a file until the test ends.
@@ -53,7 +56,7 @@ func follow(t *testing.T, path string) *followed {
 	f := &followed{T: t, path: path, registry: prometheus.NewRegistry(), logs: logs}
 	f.reloader = &reloader{clock: clock.RealClock{}, log: zap.New(core), load: load, apply: f.apply, current: cfg,
 		counts: metrics.NewReload(f.registry, time.Now()),
-		tell:   func(_ context.Context, reason, note string) { f.events = append(f.events, reason+" "+note) }}
+		tell:   f.tell}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); f.reloader.Run(ctx) }()
@@ -62,10 +65,32 @@ func follow(t *testing.T, path string) *followed {
 }
 
 func (f *followed) apply(_ context.Context, _, after config.Config) error {
-	if f.refuse == nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refused == nil {
 		f.applied = append(f.applied, after.IPVS.Scheduler)
 	}
-	return f.refuse
+	return f.refused
+}
+
+func (f *followed) tell(_ context.Context, reason, note string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, reason+" "+note)
+}
+
+// refuse has the kernel refuse what is applied, or not.
+func (f *followed) refuse(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused = err
+}
+
+// event returns an Event that was made.
+func (f *followed) event(i int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.events[i]
 }
 
 // write replaces what the file holds, in place.
@@ -89,6 +114,8 @@ const enough = 3 * reloadPeriod
 // expect checks what has become of the file so far.
 func (f *followed) expect(when string, applied []string, events int, successful, awaiting float64) {
 	f.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if diff := cmp.Diff(applied, f.applied); diff != "" {
 		f.Errorf("%s: applied (-want +got)\n%s", when, diff)
 	}
@@ -203,7 +230,7 @@ func TestReloadKeepsTheLastGoodFile(t *testing.T) {
 		if len(failures) != 1 {
 			t.Fatalf("%d errors logged", len(failures))
 		}
-		for _, text := range []string{fmt.Sprint(failures[0].ContextMap()), f.events[0]} {
+		for _, text := range []string{fmt.Sprint(failures[0].ContextMap()), f.event(0)} {
 			for _, part := range []string{`ipvs.scheduler: "l c"`, `mode: "nftables"`} {
 				if !strings.Contains(text, part) {
 					t.Errorf("%s is missing in %s", part, text)
@@ -231,8 +258,8 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 		f.write("clusterCIDR: 10.0.0.0/8\nipvs: {scheduler: lc, strictARP: true}")
 		f.settle(enough)
 		f.expect("both", []string{"lc"}, 1, 1, 2)
-		if !strings.HasPrefix(f.events[0], "RestartNeeded clusterCIDR, ipvs.strictARP: ") || !strings.Contains(f.events[0], "recreate the pod") {
-			t.Errorf("event %s", f.events[0])
+		if !strings.HasPrefix(f.event(0), "RestartNeeded clusterCIDR, ipvs.strictARP: ") || !strings.Contains(f.event(0), "recreate the pod") {
+			t.Errorf("event %s", f.event(0))
 		}
 		f.write("clusterCIDR: 10.0.0.0/8\nipvs: {scheduler: sh, strictARP: true}")
 		f.settle(enough)
@@ -250,14 +277,14 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 func TestReloadTriesAgainWhatTheKernelRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := started(t)
-		f.refuse = errors.New("no such scheduler")
+		f.refuse(errors.New("no such scheduler"))
 		f.write("ipvs: {scheduler: mh}")
 		f.settle(time.Minute)
 		f.expect("refused", nil, 1, 0, 0)
 		if got := f.reloader.config().IPVS.Scheduler; got != "rr" {
 			t.Errorf("the configuration in effect says %s", got)
 		}
-		f.refuse = nil
+		f.refuse(nil)
 		f.settle(enough)
 		f.expect("loaded", []string{"mh"}, 1, 1, 0)
 	})
