@@ -118,7 +118,7 @@ func (h holder) String() string {
 }
 
 // holderPatience is how long the holder of the lock may take to say who it is.
-const holderPatience = 2 * time.Second
+const holderPatience = 5 * time.Second
 
 // findHolder finds out who has the lock.
 func findHolder(ctx context.Context, name string) (holder, error) {
@@ -141,7 +141,7 @@ func findHolder(ctx context.Context, name string) (holder, error) {
 func rivalModes() []string { return []string{"iptables", "ipvs", "nftables", "userspace"} }
 
 // rivalPatience is how long kube-proxy may take to answer.
-const rivalPatience = 3 * time.Second
+const rivalPatience = 5 * time.Second
 
 // refuseRival returns an error if kube-proxy runs on this node. The lock must be held, so that it is not another daemon of
 // this kind that answers.
