@@ -17,9 +17,20 @@ import (
 	"kube-ipvs-proxy/internal/translate"
 )
 
-// cleanup removes everything of the proxy's from the kernel and nothing else, and prints what it removed. It goes on
-// after a failure, so that as much as possible is gone in the end.
+// cleanup removes from the kernel what the configuration says, and prints it.
 func cleanup(ctx context.Context, cfg config.Config, kernel *host.Host, out io.Writer) error {
+	if cfg.Run.KeepRival {
+		return cleanupBeside(ctx, cfg, kernel, out)
+	}
+	if err := refuseBeside(ctx, cfg.Serve); err != nil {
+		return withStatus(statusRival, err)
+	}
+	return withStatus(statusKernel, cleanupAll(ctx, cfg, kernel, out))
+}
+
+// cleanupAll removes everything of the proxy's and nothing else. It goes on after a failure, so that as much as possible is
+// gone in the end.
+func cleanupAll(ctx context.Context, cfg config.Config, kernel *host.Host, out io.Writer) error {
 	foundation := foundationOf(kernel.Families())
 	// The parts have to be there to be read. What is made here for that is removed again below.
 	if _, err := kernel.EnsureFoundation(ctx, foundation); err != nil {
@@ -31,25 +42,18 @@ func cleanup(ctx context.Context, cfg config.Config, kernel *host.Host, out io.W
 	}
 	planner := plan.New(plan.Options{Ours: settingsOf(cfg).Ours})
 	planner.Adopt(snapshot.Objects)
-	operations := planner.Plan(plan.Request{Keys: planner.Keys(), Desired: nothing{}, Now: time.Time{}})
-	var failures []error
-	for i, err := range kernel.Apply(ctx, operations) {
-		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", operations[i], err))
-			continue
-		}
-		fmt.Fprintln(out, operations[i])
-	}
+	failed := carryOut(ctx, kernel, planner.Plan(plan.Request{Keys: planner.Keys(), Desired: nothing{}, Now: time.Time{}}), out)
 	removed, err := kernel.RemoveFoundation(ctx, foundation)
 	for _, line := range removed {
 		fmt.Fprintln(out, line)
 	}
-	return errors.Join(append(failures, err)...)
+	return errors.Join(failed, err)
 }
 
 // foundationOf describes the static part of the data plane, which has the same names whatever the options.
 func foundationOf(families []dataplane.Family) kernel.Foundation {
-	foundation := kernel.Foundation{Sets: translate.Sets(families)}
+	// Nothing is to change before it is removed.
+	foundation := kernel.Foundation{Sets: translate.Sets(families), Takeover: kernel.Spare}
 	for _, family := range families {
 		foundation.Rulesets = append(foundation.Rulesets, translate.Rules(family, service.Options{}))
 	}

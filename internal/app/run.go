@@ -72,7 +72,7 @@ func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writ
 	defer func() { _ = kernel.Close() }()
 	warnOfFamilies(kernel, log)
 	if cfg.Run.Cleanup {
-		return withStatus(statusKernel, cleanup(ctx, cfg, kernel, out))
+		return cleanup(ctx, cfg, kernel, out)
 	}
 	if err := prepare(ctx, cfg, kernel, log); err != nil {
 		return withStatus(statusKernel, err)

@@ -88,6 +88,7 @@ func TestRefused(t *testing.T) {
 
 func TestOwnFlagsRefused(t *testing.T) {
 	for arg, part := range map[string]string{
+		"--keep-kube-proxy":   "it says what --cleanup leaves",
 		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--internal-marks=9-1": `--internal-marks: "9-1"`, "--kube-api-qps=NaN": "--kube-api-qps",
 	} {
 		_, err := load(t, arg)

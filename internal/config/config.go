@@ -147,6 +147,7 @@ type Run struct {
 	ShowVersion bool   // print the version and exit; nothing else of the Config is set then
 	WriteTo     string // write File there and exit
 	Cleanup     bool   // remove what is ours from the kernel and exit
+	KeepRival   bool   // with Cleanup: of it, keep what kube-proxy's mode ipvs works with
 	InitOnly    bool   // do what needs full privileges and exit
 
 	ConfigFile  string // the file that was read; empty if none

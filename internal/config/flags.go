@@ -95,6 +95,9 @@ func (f *Flags) addOwn(out *Config, c *checker) {
 		c.refuse("--internal-marks", f.marks, "%v", err)
 	}
 	out.Run = f.run
+	if out.Run.KeepRival && !out.Run.Cleanup {
+		c.refuse("--keep-kube-proxy", true, "it says what --cleanup leaves: give both, or neither")
+	}
 	if out.Run.Reload && out.Run.ConfigFile == "" {
 		c.warn("--reload-config: no effect, because there is no file to follow; give one with --config")
 	}

@@ -30,7 +30,7 @@ log-text-split-stream logging-format masquerade-all master metrics-bind-address 
 nodeport-addresses oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode
 show-hidden-metrics-for-version v version vmodule write-config-to`
 
-const ownFlags = `drain-timeout internal-marks ipvs-no-fallback manifests reload-config`
+const ownFlags = `drain-timeout internal-marks ipvs-no-fallback keep-kube-proxy manifests reload-config`
 
 func TestAllFlagsAreThereAndExplained(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -140,7 +140,7 @@ func prefixes(values ...string) []netip.Prefix {
 }
 
 func TestEveryFlagArrives(t *testing.T) {
-	tested := map[string]bool{"v": true, "config": true} // the latter has tests of its own
+	tested := map[string]bool{"v": true, "config": true, "keep-kube-proxy": true} // these have tests of their own
 	for _, c := range append(flagCases(), dataPlaneFlagCases()...) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(c.arg, "--"), "=")
 		tested[name] = true
@@ -226,5 +226,12 @@ func TestVersionReadsNothing(t *testing.T) {
 	}
 	if c := mustLoad(t, "--version=false"); c.Run.ShowVersion || c.Node.Name != "node-1" {
 		t.Errorf("--version=false: %+v", c.Run)
+	}
+}
+
+// B51: what to keep at a clean-up is only said together with it.
+func TestB51KeepKubeProxyArrives(t *testing.T) {
+	if run := mustLoad(t, "--cleanup", "--keep-kube-proxy").Run; !run.Cleanup || !run.KeepRival {
+		t.Errorf("%+v", run)
 	}
 }

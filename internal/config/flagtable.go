@@ -21,6 +21,8 @@ func (f *Flags) processFlags() []option {
 			"take over changes of the --config file while running, and report those that need a new process"},
 		{"write-config-to", "", &f.run.WriteTo, "write the complete configuration to this file and exit"},
 		{"cleanup", "", &f.run.Cleanup, "remove what this daemon put into the kernel and exit"},
+		{"keep-kube-proxy", "", &f.run.KeepRival,
+			"with --cleanup, after going back: keep what kube-proxy's ipvs mode works with, and remove only what it knows nothing of"},
 		{"init-only", "", &f.run.InitOnly, "set what needs full root privileges, such as sysctls, and exit"},
 		{"version", "", (*versionValue)(&f.run.ShowVersion), "print the version and exit"},
 		{"oom-score-adj", "oomScoreAdj", f.file.OOMScoreAdj, "oom_score_adj of this process, -1000 to 1000"},

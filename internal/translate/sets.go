@@ -71,6 +71,35 @@ func Sets(families []dataplane.Family) []dataplane.Set {
 	return out
 }
 
+// Beside picks from sets and rules those of which kube-proxy's mode ipvs knows nothing: it neither changes nor removes them, and
+// none of its own rules need them.
+func Beside(sets []dataplane.Set, rulesets []dataplane.Ruleset) ([]dataplane.Set, []dataplane.Ruleset) {
+	var own []dataplane.Set
+	for _, set := range sets {
+		for _, name := range []string{ServedIPs, NodePortIPs, NoEndpoints, NoLocal, InternalMark} {
+			if set.Name == name || set.Name == SetName(dataplane.IPv6, name) {
+				own = append(own, set)
+			}
+		}
+	}
+	var mangle []dataplane.Ruleset
+	for _, rules := range rulesets {
+		picked := dataplane.Ruleset{Family: rules.Family}
+		for _, chain := range rules.Chains {
+			if chain.Table == dataplane.Mangle {
+				picked.Chains = append(picked.Chains, chain)
+			}
+		}
+		for _, jump := range rules.Jumps {
+			if jump.Table == dataplane.Mangle {
+				picked.Jumps = append(picked.Jumps, jump)
+			}
+		}
+		mangle = append(mangle, picked)
+	}
+	return own, mangle
+}
+
 func describeSet(family dataplane.Family, name string, setType dataplane.SetType) dataplane.Set {
 	set := dataplane.Set{Name: SetName(family, name), Type: setType, Family: family}
 	if setType == dataplane.BitmapPort {

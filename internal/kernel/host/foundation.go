@@ -161,17 +161,9 @@ func (h *Host) sweep(ctx context.Context, sets []dataplane.Set) error {
 // of EnsureFoundation, for an operator who leaves; virtual servers are removed by operations before. What somebody else
 // still uses stays, and is an error that says so.
 func (h *Host) RemoveFoundation(ctx context.Context, foundation kernel.Foundation) ([]string, error) {
-	removed, err := h.rules.Remove(ctx, foundation.Rulesets)
-	errs := []error{err}
-	for _, set := range foundation.Sets {
-		err := errors.Join(h.ipset.Destroy(ctx, set.Name), h.ipset.Destroy(ctx, standInFor(set.Name)))
-		if err == nil {
-			removed = append(removed, "set "+set.Name+" removed")
-		}
-		errs = append(errs, err)
-	}
-	lines, err := h.link.RemoveDevice(ctx)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	removed, err := h.RemoveBeside(ctx, foundation)
+	lines, deviceErr := h.link.RemoveDevice(ctx)
+	if err := errors.Join(err, deviceErr); err != nil {
 		return append(removed, lines...), fmt.Errorf("remove the foundation: %w", err)
 	}
 	return append(removed, lines...), nil

@@ -290,7 +290,7 @@ func TestRemoveFoundation(t *testing.T) {
 	if diff := cmp.Diff([]string{"no rules", "set B removed", "no device"}, removed); diff != "" {
 		t.Error(diff)
 	}
-	expectCalls(t, s, "remove rules", "destroy set A", "destroy set "+standInFor("A"), "destroy set B",
+	expectCalls(t, s, "remove rules", "entries of A", "destroy set A", "destroy set "+standInFor("A"), "entries of B", "destroy set B",
 		"destroy set "+standInFor("B"), "remove device")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel"
@@ -46,4 +47,29 @@ func (h *Host) succeed(ctx context.Context, rulesets []dataplane.Ruleset) (repai
 		err = errors.Join(err, failed)
 	}
 	return repaired, err
+}
+
+// RemoveBeside takes away rules and sets that stand beside those of another proxy, and returns a line for each. A set that
+// rules still refer to stays, and is an error that says so.
+func (h *Host) RemoveBeside(ctx context.Context, parts kernel.Foundation) (removed []string, err error) {
+	removed, err = h.rules.Remove(ctx, parts.Rulesets)
+	errs := []error{err}
+	for _, set := range parts.Sets {
+		_, missing := h.ipset.Entries(ctx, []string{set.Name})
+		err := errors.Join(h.ipset.Destroy(ctx, set.Name), h.ipset.Destroy(ctx, standInFor(set.Name)))
+		if err == nil && !errors.Is(missing, dataplane.ErrNotExist) {
+			removed = append(removed, "set "+set.Name+" removed")
+		}
+		errs = append(errs, err)
+	}
+	return removed, errors.Join(errs...)
+}
+
+// Marked returns the virtual servers with a packet mark.
+func (h *Host) Marked(ctx context.Context) ([]dataplane.Pool, error) {
+	pools, _, err := h.ipvs.Pools(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the virtual servers: %w", err)
+	}
+	return slices.DeleteFunc(pools, func(p dataplane.Pool) bool { return p.Key.Mark == 0 }), nil
 }
