@@ -61,4 +61,8 @@ func (s *source) changedSlice(names []service.Name) {
 }
 
 // touch makes a Service dirty that has not changed itself.
-func (s *source) touch(name service.Name) { s.dirty[name] = s.dirty[name] }
+func (s *source) touch(name service.Name) {
+	if _, dirty := s.dirty[name]; !dirty {
+		s.dirty[name] = pending{}
+	}
+}
