@@ -47,7 +47,7 @@ demo: lab lab-deps build ## show the proxy at work, without a cluster: the first
 # The drivers' tests need a kernel with IPVS; everything else runs anywhere.
 KERNEL_PACKAGES := $(addprefix ./internal/kernel/,conntrack host ipset ipvs link netfilter nlbatch sysctl)
 # The parts of the end-to-end tests. Two run at a time, each with a machine of the lab and a control plane of its own.
-E2E_PACKAGES ?= ./e2e/admin ./e2e/backend ./e2e/behaviour ./e2e/deploy ./e2e/differential ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/topology
+E2E_PACKAGES ?= ./e2e/admin ./e2e/backend ./e2e/behaviour ./e2e/deploy ./e2e/differential ./e2e/probe ./e2e/refusal ./e2e/sctp ./e2e/takeover ./e2e/topology
 TESTFLAGS ?=
 # As go test, and in the end it says how many tests there were, and of each that was skipped, why.
 GOTEST := go run gotest.tools/gotestsum@v1.13.0 --format standard-quiet -- $(TESTFLAGS)
