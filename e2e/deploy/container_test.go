@@ -23,7 +23,7 @@ const notStarted = 126
 // container is what a process may see and do. The process is in a mount namespace of its own, and in a node's network.
 type container struct {
 	Scratch      string // an empty directory to build the root in
-	Program      string // the daemon, to be found at [entrypoint]
+	Image        string // the root directory of an image, or the daemon's program alone
 	Volumes      []volume
 	Privileged   bool
 	ReadOnlyRoot bool
@@ -70,7 +70,7 @@ func becomeContainer(spec string) error {
 	return fmt.Errorf("execute %s: %w", c.Command[0], unix.Exec(c.Command[0], c.Command, c.Env))
 }
 
-// mountRoot mounts an empty root with the daemon, and this machine's programs in the place of the image's.
+// mountRoot mounts an empty root with what the image has.
 func (c container) mountRoot() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts private: %w", err)
@@ -78,16 +78,36 @@ func (c container) mountRoot() error {
 	if err := unix.Mount("root", c.Scratch, "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount the container's root: %w", err)
 	}
+	if err := os.Mkdir(filepath.Join(c.Scratch, "tmp"), 0o1777); err != nil {
+		return err
+	}
+	info, err := os.Stat(c.Image)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return c.borrowPrograms()
+	}
+	for _, name := range []string{entrypoint, "/usr", "/lib", "/lib64"} {
+		if _, err := os.Stat(c.Image + name); os.IsNotExist(err) {
+			continue
+		}
+		if err := c.show(volume{c.Image + name, name, true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// borrowPrograms puts this machine's programs beside the daemon.
+func (c container) borrowPrograms() error {
 	for _, name := range []string{"bin", "sbin", "lib", "lib64"} {
 		if err := os.Symlink("usr/"+name, filepath.Join(c.Scratch, name)); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(filepath.Join(c.Scratch, "tmp"), 0o1777); err != nil {
-		return err
-	}
 	return errors.Join(
-		c.show(volume{c.Program, entrypoint, true}),
+		c.show(volume{c.Image, entrypoint, true}),
 		c.show(volume{"/usr", "/usr", true}),
 		c.show(volume{"/etc/alternatives", "/etc/alternatives", true}))
 }

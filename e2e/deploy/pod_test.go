@@ -79,7 +79,7 @@ func (p *pod) containerOf(t *testing.T, from corev1.Container) container {
 	locked := ptr.Deref(from.SecurityContext, corev1.SecurityContext{})
 	c := container{
 		Scratch:      t.TempDir(),
-		Program:      daemonProgram(t),
+		Image:        image(t),
 		Volumes:      []volume{{p.account, accountPath, true}},
 		Privileged:   ptr.Deref(locked.Privileged, false),
 		ReadOnlyRoot: ptr.Deref(locked.ReadOnlyRootFilesystem, false),
@@ -114,18 +114,20 @@ func (p *pod) containerOf(t *testing.T, from corev1.Container) container {
 	return c
 }
 
-// daemonProgram is the daemon's path, a copy of which package cluster may have made.
-func daemonProgram(t *testing.T) string {
+// image is the root directory of an image, if KUBE_IPVS_PROXY_IMAGE names one, or else the daemon's program.
+func image(t *testing.T) string {
 	t.Helper()
-	program := os.Getenv("KUBE_IPVS_PROXY_BINARY")
-	if program == "" {
-		program = "../../.cache/bin/kube-ipvs-proxy"
+	for _, place := range []string{os.Getenv("KUBE_IPVS_PROXY_IMAGE"), os.Getenv("KUBE_IPVS_PROXY_BINARY"), "../../.cache/bin/kube-ipvs-proxy"} {
+		if place == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return absolute
 	}
-	program, err := filepath.Abs(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return program
+	return "" // not reached: the last place is not empty
 }
 
 // process is a container while and after it runs.

@@ -47,7 +47,7 @@ func TestStandalone(t *testing.T) {
 		command[0] = entrypoint
 		// The limit is the whole machine's, and a node here is not.
 		command = append(command, "--conntrack-max-per-core=0", "--hostname-override="+c.NodeName(c.Node))
-		return container{Scratch: t.TempDir(), Program: daemonProgram(t), Command: command, Privileged: setting == "ExecStartPre",
+		return container{Scratch: t.TempDir(), Image: image(t), Command: command, Privileged: setting == "ExecStartPre",
 			Volumes: []volume{{services, "/etc/kube-ipvs-proxy/services", true}}, Env: []string{"PATH=/usr/sbin:/usr/bin"}}
 	}
 	if status := p.start(t, of("ExecStartPre")).status(t); status != 0 {
