@@ -107,6 +107,18 @@ bench: lab lab-deps build controlplane ## measure the daemon beside kube-proxy, 
 	@$(GOBUILD) -o $(BIN)/bench ./e2e/bench
 	@status=0; $(BIN)/controlplane $(BIN)/bench $(BENCHFLAGS) || status=$$?; $(BIN)/bench $(BENCHFLAGS) -report && exit $$status
 
+# By the same bases (IMAGE@sha256:…) and commit the image is the same again. Without a container engine, as in a sandbox:
+#   make image BUILDAH='buildah --storage-driver vfs' IMAGEFLAGS='--isolation chroot' BASE=… GO_IMAGE=…
+BUILDAH ?= buildah
+IMAGE ?= kube-ipvs-proxy:dev
+EPOCH = $(shell git log -1 --format=%ct)
+
+.PHONY: image
+image: ## build the container image IMAGE=kube-ipvs-proxy:dev with buildah (BASE, GO_IMAGE: Debian, Go on Debian)
+	$(BUILDAH) build $(IMAGEFLAGS) --timestamp $(EPOCH) --build-arg SOURCE_DATE_EPOCH=$(EPOCH) \
+		--build-arg REVISION=$$(git rev-parse HEAD) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(GO_IMAGE),--build-arg GO_IMAGE=$(GO_IMAGE)) \
+		-t $(IMAGE) .
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
