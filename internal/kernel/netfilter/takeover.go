@@ -25,14 +25,37 @@ func (d *Driver) EnsureSparing(ctx context.Context, rulesets []dataplane.Ruleset
 	return repaired, spared, err
 }
 
-// occupied reports whether a chain has rules that are not the wanted ones. An empty one decides nothing.
+// occupied reports whether a chain has rules that are not the wanted ones, and are not known to be of an earlier run with other
+// settings: those refer to all sets that the wanted ones do, so that these have their entries. An empty chain decides nothing.
 func occupied(want table, have savedTable) bool {
+	others, needed, used := false, map[string]bool{}, map[string]bool{}
 	for _, w := range want.chains {
-		if rules := have.chains[w.name]; len(rules) > 0 && !slices.Equal(w.rules, rules) {
+		rules := have.chains[w.name]
+		others = others || len(rules) > 0 && !slices.Equal(w.rules, rules)
+		addSets(needed, w.rules)
+		addSets(used, rules)
+	}
+	if !others {
+		return false
+	}
+	for set := range needed {
+		if !used[set] {
 			return true
 		}
 	}
-	return false
+	return len(needed) == 0
+}
+
+// addSets adds the names of the sets that rules refer to. Words inside a comment may be taken for one.
+func addSets(to map[string]bool, rules []string) {
+	for _, line := range rules {
+		words := strings.Fields(line)
+		for i := range len(words) - 1 {
+			if words[i] == "--match-set" || words[i] == "--map-set" {
+				to[words[i+1]] = true
+			}
+		}
+	}
 }
 
 // Succeed is Ensure, and removes what kube-proxy's mode iptables has left, whose rules would go on sending connections to

@@ -185,3 +185,33 @@ func TestB51NFTablesModeIsRemoved(t *testing.T) {
 		t.Errorf("tables, -want +got:\n%s", diff)
 	}
 }
+
+// B51, B03: rules of an earlier run with other settings, which refer to all the sets that ours do, are replaced at once; those of
+// others are left until the sets have entries.
+func TestB51OccupiedTables(t *testing.T) {
+	rules := func(lines ...string) []string { return lines }
+	const (
+		served  = "-A KUBE-SERVICES -m set ! --match-set KUBE-SERVED-IPS dst -j RETURN"
+		pods    = "-A KUBE-SERVICES ! -s 10.0.0.0/8 -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ"
+		bridge  = "-A KUBE-SERVICES ! -i cni0 -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ"
+		address = "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-ERIFXISQEP7F7OF4"
+	)
+	for _, c := range []struct {
+		name       string
+		want, have []string
+		occupied   bool
+	}{
+		{"nothing there", rules(served, pods), nil, false},
+		{"ours", rules(served, pods), rules(served, pods), false},
+		{"ours with other settings", rules(served, bridge), rules(served, pods), false},
+		{"ours with a rule more", rules(served), rules(served, pods), false},
+		{"another proxy's, without a set of ours", rules(served, pods), rules(pods), true},
+		{"another proxy's, without sets", rules(served, pods), rules(address), true},
+		{"ours need no set", rules("-A KUBE-SERVICES -j RETURN"), rules(address), true},
+	} {
+		want := table{name: dataplane.NAT, chains: []chain{{"KUBE-SERVICES", c.want}}}
+		if got := occupied(want, savedTable{chains: map[string][]string{"KUBE-SERVICES": c.have}}); got != c.occupied {
+			t.Errorf("%s: occupied %v", c.name, got)
+		}
+	}
+}
