@@ -74,8 +74,8 @@ func AwaitError(t testing.TB, from *topology.Netns, target probe.Target, way err
 	}
 }
 
-// Settle returns when the daemon has dealt with everything that was written before: it adds a Service, whose virtual
-// server is programmed in the same round or a later one.
+// Settle returns when the daemon has dealt with everything that was written before: a Service that is added now has come,
+// and has gone after that. A round writes in any order, so that only what a later one does tells that it has ended.
 func (c *Cluster) Settle(t testing.TB) {
 	t.Helper()
 	marker := c.AddService(t, "marker", func(s *corev1.Service) { s.Spec.Ports = Ports(9, topology.TCP) })
@@ -86,6 +86,13 @@ func (c *Cluster) Settle(t testing.TB) {
 	four, six := marker.Address(ClusterIP, topology.IPv4), marker.Address(ClusterIP, topology.IPv6)
 	Await(t, "the marker's real servers", func() error {
 		if table := c.IPVS(t, four, six); strings.Count(table, "-a ") != 2 {
+			return fmt.Errorf("the table has %q", table)
+		}
+		return nil
+	})
+	marker.Delete(t)
+	Await(t, "the end of the marker", func() error {
+		if table := c.IPVS(t, four, six); table != "" {
 			return fmt.Errorf("the table has %q", table)
 		}
 		return nil

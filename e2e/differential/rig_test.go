@@ -120,6 +120,44 @@ func (r *rig) write(ctx context.Context, ops []Op) error {
 // settle returns when both have dealt with everything that was written: the latest marker's real servers show that all
 // events have been delivered, and kube-proxy's log tells when the sync that knew of them is at its end.
 func (r *rig) settle(ctx context.Context) error {
+	if err := r.settleRival(ctx); err != nil {
+		return err
+	}
+	if r.rival.zoned() == 0 {
+		if err := r.tellZone(ctx); err != nil {
+			return err
+		}
+	}
+	if err := cluster.Try(ctx, settlePatience, pause, func() error { return r.marked(ctx, r.ours.Node) }); err != nil {
+		return fmt.Errorf("kube-ipvs-proxy does not settle: %w", err)
+	}
+	return nil
+}
+
+// tellZone has a kube-proxy learn the node's zone that missed it: it asks to be told of zones after it has begun to watch the
+// Node, and what comes in between is lost until the zone changes.
+func (r *rig) tellZone(ctx context.Context) error {
+	for _, zone := range []string{zone2, Zone1} {
+		wanted := r.rival.zoned() + len(families()) // it says so for each of them
+		if err := r.setZone(ctx, zone); err != nil {
+			return err
+		}
+		if err := cluster.Try(ctx, settlePatience, pause, func() error {
+			if told := r.rival.zoned(); told < wanted {
+				return fmt.Errorf("it says %d times that it knows the zone, want %d", told, wanted)
+			}
+			return r.rival.alive()
+		}); err != nil {
+			return fmt.Errorf("kube-proxy and zone %s: %w", zone, err)
+		}
+	}
+	if err := r.write(ctx, nil); err != nil { // a marker that it sees after the zone
+		return err
+	}
+	return r.settleRival(ctx)
+}
+
+func (r *rig) settleRival(ctx context.Context) error {
 	err := cluster.Try(ctx, settlePatience, pause, func() error {
 		if err := r.rival.alive(); err != nil {
 			return err
@@ -135,9 +173,6 @@ func (r *rig) settle(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("kube-proxy does not settle: %w", err)
-	}
-	if err := cluster.Try(ctx, settlePatience, pause, func() error { return r.marked(ctx, r.ours.Node) }); err != nil {
-		return fmt.Errorf("kube-ipvs-proxy does not settle: %w", err)
 	}
 	return nil
 }

@@ -74,6 +74,11 @@ func (r *rival) idle() error {
 	return nil
 }
 
+// zoned counts how often kube-proxy has been told of the node's zone.
+func (r *rival) zoned() int {
+	return strings.Count(r.output.String(), "Updated proxier node topology labels")
+}
+
 // alive says whether kube-proxy has ended by itself.
 func (r *rival) alive() error {
 	select {
