@@ -11,8 +11,9 @@ import (
 )
 
 // DefaultTimeout is how long a question may take unless its Target says otherwise. A
-// lost TCP SYN is sent again after one second, so one loss does not fail a question.
-const DefaultTimeout = 3 * time.Second
+// lost TCP SYN is sent again after one second, so one loss does not fail a question, and
+// emulated machines stand still for seconds now and then.
+const DefaultTimeout = 10 * time.Second
 
 // Answer is a backend's answer.
 type Answer = backend.Reply
@@ -24,7 +25,7 @@ type Target struct {
 	AddrPort netip.AddrPort
 	// LocalAddr is the source address; if it is not valid, the kernel's routes decide.
 	LocalAddr netip.Addr
-	// LocalPort is the source port; 0 stands for any free one.
+	// LocalPort is the source port; 0 stands for one that no question from the namespace has had lately.
 	LocalPort uint16
 	// Request says how large the question and its answer are.
 	Request backend.Request

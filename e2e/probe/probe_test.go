@@ -247,6 +247,38 @@ func TestAwaitTellsTheLastOutcome(t *testing.T) {
 	}
 }
 
+// A question from a port that an earlier one had would go where the earlier one went.
+func TestQuestionsHavePortsOfTheirOwn(t *testing.T) {
+	_, near, far := pair(t)
+	each(t, func(t *testing.T, protocol topology.Protocol, family topology.Family) {
+		backend.Start(t, far.Netns, protocol, netip.AddrPortFrom(far.Address(family), port))
+		target := probe.To(protocol, far.Address(family), port)
+		seen := map[uint16]bool{}
+		for range 100 { // of ports at random, two would be equal in one of six runs
+			answer, err := probe.Ask(t.Context(), near.Netns, target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen[answer.Client.Port()] {
+				t.Errorf("port %d is used twice", answer.Client.Port())
+			}
+			seen[answer.Client.Port()] = true
+		}
+	})
+}
+
+// A port that somebody else has is left out.
+func TestTakenPortIsLeftOut(t *testing.T) {
+	_, near, far := pair(t)
+	backend.StartAll(t, far.Netns, port, topology.TCP, topology.UDP)
+	next := near.NextPort() + 1
+	backend.Start(t, near.Netns, topology.TCP, netip.AddrPortFrom(near.IPv4, next))
+	answer, err := probe.Ask(t.Context(), near.Netns, probe.To(topology.TCP, far.IPv4, port))
+	if err != nil || answer.Client.Port() != next+1 {
+		t.Errorf("asked from port %d, %v; want %d", answer.Client.Port(), err, next+1)
+	}
+}
+
 func TestPing(t *testing.T) {
 	_, near, far := pair(t)
 	for _, family := range topology.Families() {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"kube-ipvs-proxy/e2e/backend"
@@ -34,8 +35,7 @@ type Session struct {
 func Open(ctx context.Context, from *topology.Netns, target Target) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, target.timeout())
 	defer cancel()
-	local := netip.AddrPortFrom(target.LocalAddr, target.LocalPort)
-	connection, err := from.Dial(ctx, target.Protocol, local, target.AddrPort)
+	connection, err := dial(ctx, from, target)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -44,6 +44,25 @@ func Open(ctx context.Context, from *topology.Netns, target Target) (*Session, e
 		session.reader = bufio.NewReader(connection)
 	}
 	return session, nil
+}
+
+// mostPorts is how many source ports are tried that somebody else may have.
+const mostPorts = 20
+
+// dial connects from the target's source port or, if it has none, from the namespace's next one. A port whose last flow
+// the kernel remembers would lead to where that flow led, and not to where a new one is sent.
+func dial(ctx context.Context, from *topology.Netns, target Target) (connection net.Conn, err error) {
+	if target.LocalPort != 0 {
+		return from.Dial(ctx, target.Protocol, netip.AddrPortFrom(target.LocalAddr, target.LocalPort), target.AddrPort)
+	}
+	for range mostPorts {
+		local := netip.AddrPortFrom(target.LocalAddr, from.NextPort())
+		connection, err = from.Dial(ctx, target.Protocol, local, target.AddrPort)
+		if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			break
+		}
+	}
+	return connection, err
 }
 
 // LocalAddr is the source of the session's packets, as this side sees it.

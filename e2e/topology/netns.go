@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -29,6 +30,7 @@ type Netns struct {
 	mu       sync.Mutex // guards closed, commands
 	closed   bool
 	commands []*Cmd
+	ports    atomic.Uint32 // how many NextPort has returned
 }
 
 // newNetns makes a namespace with nothing in it but a loopback device that is
@@ -97,6 +99,24 @@ func (n *Netns) Address(family Family) netip.Addr {
 		return n.IPv4
 	}
 	return n.IPv6
+}
+
+// The ports that Linux gives to sockets without one, unless net.ipv4.ip_local_port_range says otherwise.
+const (
+	firstPort = 32768
+	freePorts = 60999 - firstPort + 1
+)
+
+// NextPort returns a source port that it has not returned for 28,000 calls. Left to itself, Linux gives out those of UDP and
+// SCTP at random, and after some hundred sockets one again whose flow its tables still remember. Somebody else may have the
+// port. Namespaces begin with different ones, so that not all ask for the same to be kept when they are masqueraded.
+func (n *Netns) NextPort() uint16 {
+	begin := uint32(0)
+	if n.IPv4.IsValid() {
+		bytes := n.IPv4.As4()
+		begin = 101 * (250*uint32(bytes[2]) + uint32(bytes[3]))
+	}
+	return uint16(firstPort + (begin+n.ports.Add(1))%freePorts)
 }
 
 // Netlink returns a handle for links, addresses, routes and neighbours of the
