@@ -16,7 +16,7 @@ import (
 )
 
 // limit bounds what these tests wait for.
-const limit = 10 * time.Second
+const limit = time.Minute
 
 // connect makes a connection inside a namespace that the test closes.
 func connect(t *testing.T, from *topology.Netns, protocol topology.Protocol, to netip.AddrPort) net.Conn {

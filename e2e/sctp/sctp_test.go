@@ -13,7 +13,7 @@ import (
 )
 
 // limit bounds what these tests wait for.
-const limit = 10 * time.Second
+const limit = time.Minute
 
 // unsupported checks how everything fails on a kernel without SCTP, and reports
 // whether this is one.

@@ -17,7 +17,7 @@ const (
 	// moment has them until it executes, which takes seconds on a busy emulated machine.
 	outputDelay = 30 * time.Second
 	// killTimeout bounds the wait for killed programs.
-	killTimeout = 5 * time.Second
+	killTimeout = time.Minute
 )
 
 // Cmd is an [exec.Cmd] whose Start, Run, Output and CombinedOutput start the

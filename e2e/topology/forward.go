@@ -12,7 +12,7 @@ import (
 )
 
 // forwardDialTimeout bounds the connection to the forwarder's target.
-const forwardDialTimeout = 5 * time.Second
+const forwardDialTimeout = 30 * time.Second
 
 // Forwarder carries TCP connections from a namespace to the test's own. Its
 // methods may be called from several goroutines at once.

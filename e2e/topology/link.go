@@ -15,7 +15,7 @@ import (
 
 const (
 	// linkTimeout bounds each wait for what the kernel does in the background.
-	linkTimeout = 5 * time.Second
+	linkTimeout = time.Minute
 	// linkInterval is the pause between two looks at it.
 	linkInterval = 2 * time.Millisecond
 )

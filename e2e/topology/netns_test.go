@@ -19,7 +19,7 @@ import (
 )
 
 // limit bounds what these tests wait for.
-const limit = 10 * time.Second
+const limit = time.Minute
 
 // namespace makes a namespace for a test.
 func namespace(t *testing.T) *Netns {
