@@ -81,7 +81,7 @@ func (c *checks) troubles(name string) string {
 func (c *checks) await(what string, try func() error) {
 	c.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err = try(); err == nil {
 			return
 		}
@@ -128,10 +128,11 @@ func (c *checks) closed(at netip.AddrPort) {
 	})
 }
 
-// free returns a socket of the loopback that nobody has.
+// free returns a socket of the loopback that nobody has. The tests of other packages, which run at the same time, take theirs at
+// another address.
 func free(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	l, err := net.Listen("tcp4", "127.0.0.77:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -316,7 +316,7 @@ func TestReopens(t *testing.T) {
 
 func await(t *testing.T, events <-chan dataplane.Event, want dataplane.EventKind, addr string) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case got, ok := <-events:

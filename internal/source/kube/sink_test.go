@@ -69,7 +69,7 @@ func (r *recorder) problem(object string) string {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, log func() []string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -123,7 +123,7 @@ func (r *recorder) calls() int {
 // eventually waits until a condition holds.
 func (r *recorder) eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
