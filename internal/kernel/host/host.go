@@ -48,6 +48,7 @@ type (
 		Pools(context.Context) ([]dataplane.Pool, map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
 		Connections(context.Context, []dataplane.VirtualServerKey) (map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
 		Order(context.Context) ([]dataplane.VirtualServerKey, error)
+		Usage(context.Context, []dataplane.VirtualServerKey, func(dataplane.VirtualServerKey, dataplane.Usage)) error
 		CheckScheduler(context.Context, string) error
 		SetTimeouts(context.Context, ipvs.Timeouts) error
 		Close() error

@@ -50,6 +50,12 @@ func (h *Host) boundAddresses(ctx context.Context) ([]netip.Addr, error) {
 	return addresses, err
 }
 
+// Usage calls visit for each of the given virtual servers that is there, with what it has counted and its real servers,
+// which are visit's until it returns. It may be called beside all other methods. On an error some may have been visited.
+func (h *Host) Usage(ctx context.Context, keys []dataplane.VirtualServerKey, visit func(dataplane.VirtualServerKey, dataplane.Usage)) error {
+	return h.ipvs.Usage(ctx, keys, visit)
+}
+
 // Pools returns all virtual servers with their real servers, in the order in which the kernel lists both families together.
 func (h *Host) Pools(ctx context.Context) ([]dataplane.Pool, error) {
 	order, err := h.ipvs.Order(ctx)

@@ -16,6 +16,10 @@ func (s stubIPVS) Order(context.Context) ([]dataplane.VirtualServerKey, error) {
 	return nil, s.call("order")
 }
 
+func (s stubIPVS) Usage(context.Context, []dataplane.VirtualServerKey, func(dataplane.VirtualServerKey, dataplane.Usage)) error {
+	return s.call("usage")
+}
+
 func (s stubLink) Inspect(context.Context) ([]dataplane.Fault, error) {
 	return []dataplane.Fault{{What: "device"}}, s.call("inspect device")
 }

@@ -18,6 +18,7 @@ import (
 type destination struct {
 	dataplane.RealServer
 	connections uint32 // active plus inactive
+	active      uint32
 }
 
 // serviceFields are the attributes of a service, with a set of those that were there.
@@ -200,6 +201,7 @@ func (f *destFields) destination() (destination, error) {
 			Forwarding: dataplane.ForwardingMethod(f.forwarding & forwardingMask),
 		},
 		connections: f.active + f.inactive,
+		active:      f.active,
 	}, nil
 }
 

@@ -9,7 +9,7 @@
 // Operations travel in batches of package nlbatch, which may try some of them again: each is idempotent.
 //
 // From the outside in: driver.go is the public surface, batch.go turns operations into requests and their answers into
-// results, pools.go and sockopt.go read, conn.go speaks to the kernel, encode.go and decode.go are pure and paired, message.go knows generic netlink's
+// results, pools.go, usage.go and sockopt.go read, conn.go speaks to the kernel, encode.go and decode.go are pure and paired, message.go knows generic netlink's
 // frame. The numbers come from include/uapi/linux/ip_vs.h.
 //
 // Out of scope: loading modules (the kernel may load a scheduler by itself when it is asked for one), which virtual

@@ -33,11 +33,14 @@ type faults struct {
 	beforeSend func() (error, bool) // an error to fail with; false: swallow the send
 	afterMsg   func(command uint8)  // somebody else, between two messages
 	mangle     func(datagram []byte) []byte
+	narrow     bool                       // statistics as before Linux 4.1
+	skipped    dataplane.VirtualServerKey // left out of dumps
 }
 
 type fakeService struct {
 	dataplane.VirtualServer
-	dests []dataplane.RealServer
+	dests   []dataplane.RealServer
+	traffic dataplane.Traffic
 }
 
 func newFake(t testing.TB) *fakeKernel {
@@ -159,7 +162,9 @@ func (k *fakeKernel) handle(m nlbatch.Message) unix.Errno {
 	case getService:
 		if m.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP {
 			for _, s := range k.sorted() {
-				k.answerService(m, s)
+				if s.Key != k.skipped {
+					k.answerService(m, s)
+				}
 			}
 			return 0
 		}
@@ -190,7 +195,29 @@ func (k *fakeKernel) sorted() []*fakeService {
 }
 
 func (k *fakeKernel) answerService(m nlbatch.Message, s *fakeService) {
-	k.answer(m, newService, func(b []byte) []byte { return appendBody(b, s.VirtualServer, true) })
+	k.answer(m, newService, func(b []byte) []byte {
+		return nlbatch.Nested(b, attrService, func(b []byte) []byte {
+			return appendStats(appendServiceState(appendKey(b, s.Key), s.VirtualServer), s.traffic, k.narrow)
+		})
+	})
+}
+
+// appendStats appends statistics as the kernel does, or as one before 4.1 did.
+func appendStats(b []byte, t dataplane.Traffic, narrow bool) []byte {
+	wide := func(b []byte, kind uint16, value uint64) []byte {
+		return nlbatch.Bytes(b, kind, binary.NativeEndian.AppendUint64(nil, value))
+	}
+	count := func(b []byte, kind uint16, value uint64) []byte { return nlbatch.Uint32(b, kind, uint32(value)) }
+	statistics := func(b []byte) []byte {
+		b = count(count(count(b, statsConnections, t.Connections), statsInPackets, t.InPackets), statsOutPackets, t.OutPackets)
+		return nlbatch.Uint32(wide(wide(b, statsInBytes, t.InBytes), statsOutBytes, t.OutBytes), 6, 77) // connections a second
+	}
+	b = nlbatch.Nested(b, svcStats, statistics)
+	if narrow {
+		return b
+	}
+	count = wide
+	return nlbatch.Nested(b, svcStats64, statistics)
 }
 
 func (k *fakeKernel) handleObject(m nlbatch.Message, command uint8, body []byte) unix.Errno {

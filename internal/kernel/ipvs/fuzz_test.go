@@ -57,6 +57,24 @@ func FuzzDecodeDest(f *testing.F) {
 	})
 }
 
+// What decodes as counters and is written again is the same after it.
+func FuzzDecodeCounters(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := decodeCounters(body)
+		if err != nil {
+			if !errors.Is(err, nlbatch.ErrMalformed) {
+				t.Errorf("untyped error: %v", err)
+			}
+			return
+		}
+		again, err := decodeTraffic(appendStats(nil, c.Traffic, false))
+		if err != nil || again != c.Traffic {
+			t.Errorf("%+v became %+v, %v", c.Traffic, again, err)
+		}
+	})
+}
+
 // Whatever arrives, a read ends with a result or an error, and the next one is not disturbed.
 func FuzzExchange(f *testing.F) {
 	for _, kind := range []string{"answer-service", "answer-dest"} {

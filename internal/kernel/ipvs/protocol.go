@@ -41,6 +41,17 @@ const (
 	svcFlags     uint16 = 7 // struct ip_vs_flags: value and mask
 	svcTimeout   uint16 = 8 // u32, seconds
 	svcNetmask   uint16 = 9 // IPv4: mask in network order; IPv6: prefix length as a native u32
+	svcStats     uint16 = 10
+	svcStats64   uint16 = 12 // since Linux 4.1
+)
+
+// Attributes of statistics, IPVS_STATS_ATTR_*: u64 each in svcStats64; in svcStats the bytes are, and the others u32.
+const (
+	statsConnections uint16 = 1
+	statsInPackets   uint16 = 2
+	statsOutPackets  uint16 = 3
+	statsInBytes     uint16 = 4
+	statsOutBytes    uint16 = 5
 )
 
 // Attributes of a destination, IPVS_DEST_ATTR_*.

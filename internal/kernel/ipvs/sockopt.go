@@ -90,6 +90,16 @@ type countedServer struct {
 
 // virtualServers reads all virtual servers of IPv4, as they are at one moment.
 func (t *optionTable) virtualServers() ([]countedServer, error) {
+	entries, err := t.serviceEntries()
+	if err != nil {
+		return nil, err
+	}
+	return decodeServiceEntries(entries)
+}
+
+// serviceEntries reads all virtual servers of IPv4, as they are at one moment, without decoding them. Behind the last there is
+// a vacant entry. They are there until the table is read again.
+func (t *optionTable) serviceEntries() ([]byte, error) {
 	if t.read == nil {
 		return nil, errOldInterface
 	}
@@ -101,7 +111,7 @@ func (t *optionTable) virtualServers() ([]countedServer, error) {
 		}
 		entries := t.services[servicesHeader:]
 		if vacant(entries[(room-1)*serviceEntry:][:serviceEntry]) {
-			return decodeServiceEntries(entries)
+			return entries, nil
 		}
 	}
 }
@@ -210,6 +220,7 @@ func decodeDestEntries(entries []byte, to []destination) []destination {
 				Forwarding: dataplane.ForwardingMethod(flags & forwardingMask),
 			},
 			connections: binary.NativeEndian.Uint32(entries[24:]) + binary.NativeEndian.Uint32(entries[28:]),
+			active:      binary.NativeEndian.Uint32(entries[24:]),
 		})
 	}
 	return to

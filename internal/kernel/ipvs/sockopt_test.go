@@ -76,6 +76,11 @@ func (k *oldKernel) readServices(b []byte) error {
 		binary.NativeEndian.PutUint32(entry[36:], s.Timeout)
 		binary.BigEndian.PutUint32(entry[40:], ^uint32(0)<<(32-s.MaskBits))
 		binary.NativeEndian.PutUint32(entry[44:], uint32(len(s.dests)+k.hidden))
+		for i, n := range []uint64{s.traffic.Connections, s.traffic.InPackets, s.traffic.OutPackets} {
+			binary.NativeEndian.PutUint32(entry[48+4*i:], uint32(n))
+		}
+		binary.NativeEndian.PutUint64(entry[64:], s.traffic.InBytes)
+		binary.NativeEndian.PutUint64(entry[72:], s.traffic.OutBytes)
 		entry = entry[serviceEntry:]
 	}
 	return nil

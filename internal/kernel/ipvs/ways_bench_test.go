@@ -68,6 +68,9 @@ func BenchmarkKernelReadingWays(b *testing.B) {
 				return nil
 			}},
 			{"pools", func() error { _, _, err := d.Pools(ctx); return err }},
+			{"usage", func() error {
+				return d.Usage(ctx, keysOf(services), func(dataplane.VirtualServerKey, dataplane.Usage) {})
+			}},
 		} {
 			b.Run(fmt.Sprintf("%s/%dx10", way.name, n), func(b *testing.B) { ofCPU(b, way.read) })
 		}
@@ -117,6 +120,14 @@ func crowded(b *testing.B, n int) *Driver {
 		}
 	}
 	return d
+}
+
+func keysOf(services []countedServer) []dataplane.VirtualServerKey {
+	keys := make([]dataplane.VirtualServerKey, len(services))
+	for i, s := range services {
+		keys[i] = s.Key
+	}
+	return keys
 }
 
 // rawDumps dumps the real servers of each virtual server and only looks for the end of each dump.
