@@ -29,9 +29,10 @@ type Reconciler struct {
 
 // calls are what Run's goroutine is asked for by others.
 type calls struct {
-	wake   chan struct{}      // a source has delivered something
-	views  chan chan<- moment // see View
-	adjust chan Adjustment    // see Adjust
+	wake    chan struct{}            // a source has delivered something
+	views   chan chan<- moment       // see View
+	servers chan chan<- ledger.Owned // see Servers
+	adjust  chan Adjustment          // see Adjust
 }
 
 // loop is the state that only Run's goroutine touches.
@@ -65,7 +66,8 @@ type status struct {
 // New returns a Reconciler of the given kernel. The observer hears of everything.
 func New(k kernel.Kernel, options Options, observer Observer) *Reconciler {
 	r := &Reconciler{kernel: k, options: options, observer: observer,
-		calls:  calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment), adjust: make(chan Adjustment)},
+		calls: calls{wake: make(chan struct{}, 1), views: make(chan chan<- moment), servers: make(chan chan<- ledger.Owned),
+			adjust: make(chan Adjustment)},
 		survey: survey{outcome: make(chan func())}, reports: newReports()}
 	r.inbox = &inbox{notify: r.changed, problems: observer.Problems, node: service.Node{Name: options.NodeName},
 		started: options.Clock.Now()}
@@ -121,6 +123,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 			finish()
 		case answer := <-r.calls.views:
 			answer <- r.look()
+		case answer := <-r.calls.servers:
+			answer <- r.loop.ledger.OwnedPools()
 		case to := <-r.calls.adjust:
 			r.adjust(to)
 		}
