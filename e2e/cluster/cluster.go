@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 
 	"kube-ipvs-proxy/e2e/backend"
 	"kube-ipvs-proxy/e2e/topology"
@@ -20,7 +21,7 @@ import (
 const TargetPort = 8080
 
 // cleanupTimeout bounds the removal of a test's objects.
-const cleanupTimeout = 30 * time.Second
+const cleanupTimeout = 2 * time.Minute
 
 // Cluster is one test's cluster. It is gone when the test ends.
 type Cluster struct {
@@ -119,13 +120,17 @@ func (c *Cluster) AddNodeAddress(t testing.TB, host *topology.Host, addr netip.A
 	t.Helper()
 	host.AddAddress(t, netip.PrefixFrom(addr, addr.BitLen()))
 	nodes := c.env.client.CoreV1().Nodes()
-	node, err := nodes.Get(t.Context(), c.NodeName(host), metav1.GetOptions{})
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { // another test may move the node
+		node, err := nodes.Get(t.Context(), c.NodeName(host), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: addr.String()})
+		_, err = nodes.UpdateStatus(t.Context(), node, metav1.UpdateOptions{})
+		return err
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: addr.String()})
-	if _, err := nodes.UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
-		t.Fatalf("add an address to node %s: %v", node.Name, err)
+		t.Fatalf("add an address to node %s: %v", c.NodeName(host), err)
 	}
 }
 
@@ -151,7 +156,7 @@ func Run(t testing.TB, in *topology.Netns, command ...string) string {
 }
 
 // Patience is how long Await waits: far longer than anything takes, for emulated machines that run several tests.
-const Patience = 40 * time.Second
+const Patience = 2 * time.Minute
 
 // interval is the pause between two tries of Await.
 const interval = 50 * time.Millisecond

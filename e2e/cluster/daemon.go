@@ -16,7 +16,7 @@ import (
 )
 
 // httpTimeout bounds one request to the daemon's listeners.
-const httpTimeout = 5 * time.Second
+const httpTimeout = 30 * time.Second
 
 // Daemon is kube-ipvs-proxy on the first node. Its methods must not be called at the same time.
 type Daemon struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"kube-ipvs-proxy/e2e/probe"
 	"kube-ipvs-proxy/e2e/topology"
@@ -75,27 +78,50 @@ func AwaitError(t testing.TB, from *topology.Netns, target probe.Target, way err
 }
 
 // Settle returns when the daemon has dealt with everything that was written before: a Service that is added now has come,
-// and has gone after that. A round writes in any order, so that only what a later one does tells that it has ended.
+// and has gone after that. A round writes in any order, so that only what a later one does tells that it has ended. The marker
+// is known by its real servers: the API server may give its addresses to another test at once.
 func (c *Cluster) Settle(t testing.TB) {
 	t.Helper()
 	marker := c.AddService(t, "marker", func(s *corev1.Service) { s.Spec.Ports = Ports(9, topology.TCP) })
-	marker.SetEndpoints(t, Endpoint{
+	own := targetOf(marker.UID)
+	marker.SetPart(t, Part{TargetPort: int32(own), Endpoints: []Endpoint{{
 		addresses:  map[topology.Family]string{topology.IPv4: "192.0.2.9", topology.IPv6: "2001:db8::9"},
 		conditions: conditions(true, true, false),
-	})
+	}}})
 	four, six := marker.Address(ClusterIP, topology.IPv4), marker.Address(ClusterIP, topology.IPv6)
-	Await(t, "the marker's real servers", func() error {
-		if table := c.IPVS(t, four, six); strings.Count(table, "-a ") != 2 {
-			return fmt.Errorf("the table has %q", table)
-		}
-		return nil
-	})
+	awaitReals := func(what string, want int) {
+		t.Helper()
+		Await(t, what, func() error {
+			table := c.IPVS(t, four, six)
+			if strings.Count(table, fmt.Sprintf(" -r 192.0.2.9:%d ", own))+strings.Count(table, fmt.Sprintf(" -r [2001:db8::9]:%d ", own)) != want {
+				return fmt.Errorf("want %d real servers with port %d, the table has %q", want, own, table)
+			}
+			return nil
+		})
+	}
+	awaitReals("the marker's real servers", 2)
 	marker.Delete(t)
-	Await(t, "the end of the marker", func() error {
-		if table := c.IPVS(t, four, six); table != "" {
-			return fmt.Errorf("the table has %q", table)
-		}
-		return nil
+	awaitReals("the end of the marker", 0)
+}
+
+// targetOf is a port that hardly another object has.
+func targetOf(uid types.UID) uint16 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(uid)) // which cannot fail
+	const unprivileged = 1024
+	return uint16(unprivileged + hash.Sum32()%(1<<16-unprivileged))
+}
+
+// GivenAway reports whether another Service has a ClusterIP that one of the test's has given up: the API server may give it
+// to any other test at once.
+func (c *Cluster) GivenAway(t testing.TB, addr netip.Addr, by *Service) bool {
+	t.Helper()
+	all, err := c.env.client.CoreV1().Services(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatalf("list all Services: %v", err)
+	}
+	return slices.ContainsFunc(all.Items, func(other corev1.Service) bool {
+		return other.UID != by.UID && slices.Contains(other.Spec.ClusterIPs, addr.String())
 	})
 }
 

@@ -63,6 +63,20 @@ func (c *Cluster) Create(t testing.TB, service *corev1.Service) *Service {
 	return &Service{Service: made, cluster: c}
 }
 
+// Number makes a Service one of type NodePort, or leaves it one of type LoadBalancer, whose ports all have a NodePort of this
+// number. Those below 30086 the API server gives to nobody unasked as long as it has others: one that a Service gives up is
+// nobody's then, while any other may be the next test's at once.
+func Number(nodePort int32) func(*corev1.Service) {
+	return func(s *corev1.Service) {
+		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			s.Spec.Type = corev1.ServiceTypeNodePort
+		}
+		for i := range s.Spec.Ports {
+			s.Spec.Ports[i].NodePort = nodePort
+		}
+	}
+}
+
 // Ports returns a port of a number for each protocol, all leading to [TargetPort].
 func Ports(number uint16, protocols ...topology.Protocol) []corev1.ServicePort {
 	var ports []corev1.ServicePort
@@ -169,7 +183,7 @@ func (s *Service) Address(kind Kind, family topology.Family) netip.Addr {
 }
 
 // patient is how long a question may take. Emulated machines stand still for seconds now and then.
-const patient = 10 * time.Second
+const patient = 30 * time.Second
 
 // Target is where a question to the Service goes. The port is the first of the protocol; 0 if there is none. It has time
 // enough for emulated machines.

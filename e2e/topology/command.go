@@ -15,7 +15,7 @@ import (
 const (
 	// outputDelay is how long after a program's end its pipes may stay open. Another program that was started at the same
 	// moment has them until it executes, which takes seconds on a busy emulated machine.
-	outputDelay = 30 * time.Second
+	outputDelay = 2 * time.Minute
 	// killTimeout bounds the wait for killed programs.
 	killTimeout = time.Minute
 )
