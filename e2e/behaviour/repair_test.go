@@ -33,7 +33,8 @@ func damages() []damage {
 		{"a rule", []string{"iptables -t nat -D KUBE-SERVICES 2", "ip6tables -D KUBE-IPVS-FILTER 1"}},
 		{"a stray rule", []string{"iptables -I KUBE-FORWARD -j DROP"}},
 		{"the jumps", []string{"iptables -t nat -F PREROUTING", "ip6tables -F INPUT", "iptables -F FORWARD"}},
-		{"every rule of two tables", []string{"iptables -t nat -F", "iptables -t nat -X", "ip6tables -F", "ip6tables -X"}},
+		// At once: between the rules and their chains the daemon might repair.
+		{"every rule of two tables", []string{"iptables-restore testdata/nothing-in-nat.rules", "ip6tables-restore testdata/nothing-in-filter.rules"}},
 		{"an entry", []string{"ipset del KUBE-CLUSTER-IP VIP4,tcp:80", "ipset del KUBE-6-CLUSTER-IP VIP6,udp:80"}},
 		{"the entries of a set", []string{"ipset flush KUBE-IPVS-IPS", "ipset flush KUBE-6-LOOP-BACK"}},
 	}
