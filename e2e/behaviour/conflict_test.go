@@ -21,14 +21,15 @@ const patienceForEvents = 6 * time.Minute
 // addresses are served all the time.
 func TestConflictingServices(t *testing.T) {
 	t.Parallel()
+	const port = 8085 // of their own: an address that they give up may be another test's at once
 	s := sharedScene(t)
-	older := s.AddService(t, "z-older")
+	older := s.AddService(t, "z-older", func(c *corev1.Service) { c.Spec.Ports = cluster.Ports(port, topology.Protocols()...) })
 	older.SetEndpoints(t, s.Endpoint(s.web))
 	older.Expose(t)
 	ways := cluster.Of(cluster.Ways(cluster.ClusterIP, cluster.ExternalIP), topology.TCP)
 	s.await(t, older, "web", ways...)
 	younger := s.addYounger(t, older, "a-younger", func(c *corev1.Service) {
-		c.Spec.Ports = cluster.Ports(cluster.ServicePort, topology.TCP)
+		c.Spec.Ports = cluster.Ports(port, topology.TCP)
 		for _, way := range ways {
 			c.Spec.ExternalIPs = append(c.Spec.ExternalIPs, older.Address(way.Kind, way.Family).String())
 		}

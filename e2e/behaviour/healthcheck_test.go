@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -19,9 +20,9 @@ import (
 	"kube-ipvs-proxy/e2e/topology"
 )
 
-// policy sets externalTrafficPolicy. A port for health checks is the API server's to give, once it is one with Local.
-func policy(to corev1.ServiceExternalTrafficPolicy) func(*corev1.Service) {
-	return func(c *corev1.Service) { c.Spec.ExternalTrafficPolicy, c.Spec.HealthCheckNodePort = to, 0 }
+// policy sets externalTrafficPolicy. For Local there is a port for health checks, for Cluster there must be none.
+func policy(to corev1.ServiceExternalTrafficPolicy, port int32) func(*corev1.Service) {
+	return func(c *corev1.Service) { c.Spec.ExternalTrafficPolicy, c.Spec.HealthCheckNodePort = to, port }
 }
 
 // The healthCheckNodePort answers to the world outside how many ready endpoints are on this node, as long as the policy is
@@ -29,13 +30,16 @@ func policy(to corev1.ServiceExternalTrafficPolicy) func(*corev1.Service) {
 // host's firewall drops, it lets these requests through.
 func TestB41_HealthCheckNodePort(t *testing.T) {
 	t.Parallel()
+	// Of those that the API server gives to nobody unasked, so that nobody has them when this Service has not.
+	const first, second = 30043, 30044
 	s := sharedScene(t)
-	service := s.AddService(t, "local", cluster.Type(corev1.ServiceTypeLoadBalancer), policy(corev1.ServiceExternalTrafficPolicyLocal))
+	service := s.AddService(t, "local", cluster.Type(corev1.ServiceTypeLoadBalancer), policy(corev1.ServiceExternalTrafficPolicyLocal, first))
 	service.Expose(t)
 	accept := s.dropAtEnd(t, service.Spec.HealthCheckNodePort)
 	s.awaitHealth(t, service, 0)
 	service.SetEndpoints(t, s.Endpoint(s.web), s.Endpoint(s.client), s.Endpoint(s.far))
 	s.awaitHealth(t, service, 2)
+	s.Settle(t)
 	for _, family := range topology.Families() {
 		for _, from := range s.askers(cluster.LoadBalancerIP) {
 			for _, kind := range []cluster.Kind{cluster.NodePort, cluster.LoadBalancerIP} {
@@ -54,14 +58,12 @@ func TestB41_HealthCheckNodePort(t *testing.T) {
 	s.awaitHealth(t, service, 1)
 
 	accept() // what is refused from now on is refused because nobody listens
-	port := service.Spec.HealthCheckNodePort
-	service.Update(t, policy(corev1.ServiceExternalTrafficPolicyCluster))
-	s.awaitNoHealth(t, port)
-	service.Update(t, policy(corev1.ServiceExternalTrafficPolicyLocal))
+	service.Update(t, policy(corev1.ServiceExternalTrafficPolicyCluster, 0))
+	s.awaitNoHealth(t, first)
+	service.Update(t, policy(corev1.ServiceExternalTrafficPolicyLocal, second))
 	s.awaitHealth(t, service, 1)
-	port = service.Spec.HealthCheckNodePort
 	service.Delete(t)
-	s.awaitNoHealth(t, port)
+	s.awaitNoHealth(t, second)
 }
 
 // A port that something else on the node has is told of, and answers once it is free. Other Services do not wait for it.
@@ -78,7 +80,7 @@ func TestB41_HealthCheckNodePortInUse(t *testing.T) {
 	services := map[int32]*cluster.Service{}
 	for _, port := range []int32{taken, other} {
 		services[port] = s.AddService(t, "local", cluster.Type(corev1.ServiceTypeLoadBalancer),
-			policy(corev1.ServiceExternalTrafficPolicyLocal), func(c *corev1.Service) { c.Spec.HealthCheckNodePort = port })
+			policy(corev1.ServiceExternalTrafficPolicyLocal, port))
 		services[port].SetEndpoints(t, s.Endpoint(s.web))
 	}
 	s.awaitHealth(t, services[other], 1)
@@ -135,9 +137,12 @@ func (s *scene) awaitNoHealth(t *testing.T, port int32) {
 	}
 }
 
+// patience is how long an answer over HTTP may take.
+const patience = 30 * time.Second
+
 // healthIs asks a healthCheckNodePort and compares the answer with what kube-proxy answers.
 func healthIs(from *topology.Netns, at netip.AddrPort, service *cluster.Service, count int) error {
-	response, err := from.HTTPClient(soon * 5).Get("http://" + at.String() + "/healthz")
+	response, err := from.HTTPClient(patience).Get("http://" + at.String() + "/healthz")
 	if err != nil {
 		return err
 	}
@@ -180,6 +185,7 @@ func TestB42_LoadBalancerIPsWithoutNodePorts(t *testing.T) {
 		s.checkAt(t, target, slices.Concat(ipsOf(service), step.there))
 	}
 	service.Update(t, allocate(true))
+	service.Update(t, cluster.Number(30046))
 	ways := cluster.Ways(cluster.NodePort)
 	s.await(t, service, "web", ways...)
 	var nodePorts []probe.Target

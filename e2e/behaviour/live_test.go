@@ -126,17 +126,19 @@ func (r *rollout) progress(t *testing.T) {
 // portsOfALoad is more than a load asks questions, and leaves the ports that the kernel gives out to others.
 const portsOfALoad = 1500
 
+// mayBeLost is how long a load waits for an answer that may never come.
+const mayBeLost = 10 * time.Second
+
 // start starts asking from outside.
 func (r *rollout) start(t *testing.T) {
 	t.Helper()
 	for i, service := range r.services {
 		for _, q := range r.someOutside() {
-			pace := slowPace
-			if q.way.Protocol == topology.TCP {
-				pace = quickPace
+			target, pace := service.Target(q.way), quickPace
+			if q.way.Protocol != topology.TCP {
+				pace, target.Timeout = slowPace, mayBeLost
 			}
 			q.from.name = fmt.Sprintf("outside to Service %d", i)
-			target := service.Target(q.way)
 			// Ports of its own for each way: the kernel mixes up two ways from one port (P31).
 			target.LocalPort = uint16(1024 + len(r.loads)*portsOfALoad)
 			r.loads = append(r.loads, rolloutLoad{q, probe.StartLoad(t.Context(), q.from.from, target, pace)})
@@ -171,6 +173,7 @@ func TestB33_LiveChanges(t *testing.T) {
 	}
 	service := s.AddService(t, "changing-live")
 	service.Expose(t)
+	service.Update(t, cluster.Number(30034))
 	service.SetEndpoints(t, s.both()...)
 	s.awaitTable(t, service, cluster.Ways(cluster.Kinds()...), "rr", s.web, s.far)
 	s.changeNodePorts(t, service)
@@ -197,7 +200,7 @@ func TestB33_LiveChanges(t *testing.T) {
 	s.changePolicies(t, service)
 }
 
-// changeNodePorts changes the NodePorts to ones that the API server gives to nobody unasked, as long as it has others.
+// changeNodePorts changes the NodePorts.
 func (s *scene) changeNodePorts(t *testing.T, service *cluster.Service) {
 	t.Helper()
 	const newPort = 30033
@@ -206,11 +209,7 @@ func (s *scene) changeNodePorts(t *testing.T, service *cluster.Service) {
 	for _, q := range nodePorts {
 		old[q] = service.Target(q.way)
 	}
-	service.Update(t, func(c *corev1.Service) {
-		for i := range c.Spec.Ports {
-			c.Spec.Ports[i].NodePort = newPort
-		}
-	})
+	service.Update(t, cluster.Number(newPort))
 	s.Settle(t)
 	servedBy(t, "nodePort changed", service, nodePorts, "web", "far")
 	for _, q := range nodePorts {

@@ -34,7 +34,7 @@ func TestB41_HealthCheckNodePortThatIsANodePort(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newScene(t, "--manifests="+dir)
-	ported := s.AddService(t, "ported", cluster.Type(corev1.ServiceTypeNodePort))
+	ported := s.AddService(t, "ported", cluster.Number(30045))
 	ported.SetEndpoints(t, s.Endpoint(s.far))
 	ways := cluster.Ways(cluster.NodePort)
 	s.await(t, ported, "far", ways...)
