@@ -29,6 +29,7 @@ func TestP31_OneClientPortForTwoWays(t *testing.T) {
 		s.await(t, first, "web", way)
 		s.await(t, second, "web", way)
 		direct := probe.To(way.Protocol, s.web.Address(way.Family), cluster.TargetPort)
+		direct.Timeout = first.Target(way).Timeout
 		port := uint16(43000 + 10*i)
 		t.Run(way.String()+"/two virtual addresses", func(t *testing.T) {
 			one, two := via(t, client.Netns, first.Target(way), port), via(t, client.Netns, second.Target(way), port)
@@ -73,7 +74,7 @@ const lost = 3 * time.Second
 // via opens a session from a port of the client and has it answered once.
 func via(t *testing.T, from *topology.Netns, target probe.Target, port uint16) *probe.Session {
 	t.Helper()
-	target.LocalPort, target.Timeout = port, patience
+	target.LocalPort = port
 	session, err := probe.Open(t.Context(), from, target)
 	if err != nil {
 		t.Fatal(err)
@@ -84,9 +85,6 @@ func via(t *testing.T, from *topology.Netns, target probe.Target, port uint16) *
 	}
 	return session
 }
-
-// patience is how long an answer that is to come may take.
-const patience = 10 * time.Second
 
 // collides checks that a session gets no answers any more.
 func collides(t *testing.T, session *probe.Session) {

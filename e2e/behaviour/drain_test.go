@@ -1,6 +1,7 @@
 package behaviour
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -105,6 +106,7 @@ func TestB31_P08_P11_P12_Draining(t *testing.T) {
 	service.SetEndpoints(t, s.Endpoint(s.web).Terminating(), s.Endpoint(s.far))
 	draining := s.drained(service, tcp) + table(service, rest, "rr", s.far)
 	s.AwaitIPVS(t, draining, ipsOf(service)...)
+	s.Settle(t) // conntrack's entries go after the real servers
 	goesOn(t, "while web terminates", sessions)
 	s.onlyFar(t, "while web terminates", service, all)
 	for _, h := range flows {
@@ -135,9 +137,18 @@ func TestB31_P08_P11_P12_Draining(t *testing.T) {
 
 	service.SetEndpoints(t, s.Endpoint(s.far))
 	s.AwaitIPVS(t, table(service, all, "rr", s.far), ipsOf(service)...)
-	if _, err := sessions[1].web.Ask(t.Context()); err == nil {
+	if err := lastWord(t, sessions[1].web); err == nil {
 		t.Error("P12: the endpoint is gone, and its session is still answered")
 	}
+}
+
+// lastWord asks on a session that is to be at its end, and waits no longer than an answer may take.
+func lastWord(t *testing.T, session *probe.Session) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), lost)
+	defer cancel()
+	_, err := session.Ask(ctx)
+	return err
 }
 
 // flows opens UDP flows with both endpoints.
@@ -153,7 +164,7 @@ func (s *scene) flows(t *testing.T, service *cluster.Service, ways []cluster.Way
 // An endpoint that no slice lists any more, though it was ready, keeps its connections until --drain-timeout.
 func TestP08_DrainDeadline(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "--drain-timeout=6s")
+	s := newScene(t, "--drain-timeout=30s") // time for the test to look at what drains
 	service := s.AddService(t, "deadline")
 	service.SetEndpoints(t, s.both()...)
 	all := cluster.Ways(cluster.ClusterIP)
@@ -168,7 +179,7 @@ func TestP08_DrainDeadline(t *testing.T) {
 	goesOn(t, "until the deadline", sessions)
 	s.AwaitIPVS(t, table(service, all, "rr", s.far), ipsOf(service)...)
 	for i, h := range sessions {
-		if _, err := h.web.Ask(t.Context()); !errors.Is(err, probe.ErrReset) && !errors.Is(err, probe.ErrTimeout) && !errors.Is(err, probe.ErrRefused) {
+		if err := lastWord(t, h.web); !errors.Is(err, probe.ErrReset) && !errors.Is(err, probe.ErrTimeout) && !errors.Is(err, probe.ErrRefused) {
 			t.Error(fmt.Errorf("%s: after the deadline the session ends with %w", tcp[i], err))
 		}
 		if name := says(t, h.far); name != "far" {

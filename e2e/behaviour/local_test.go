@@ -89,7 +89,7 @@ func TestB24_P26_ExternalTrafficPolicyLocal(t *testing.T) {
 	service.SetEndpoints(t)
 	s.Settle(t)
 	s.everyWay(t, cluster.Of(ways, topology.TCP, topology.UDP), func(t *testing.T, way cluster.Way, from asker) {
-		refusedWithin(t, from.from, service.Target(way), probe.DefaultTimeout)
+		refusedWithin(t, from.from, service.Target(way), lost)
 	})
 }
 

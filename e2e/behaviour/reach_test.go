@@ -95,6 +95,7 @@ func TestB02_P24_Ports(t *testing.T) {
 	service.Update(t, func(c *corev1.Service) { c.Spec.Ports = second })
 	service.SetEndpoints(t, s.Endpoint(s.web))
 	s.checkPorts(t, service, second)
+	s.Settle(t) // what is new comes before what is old goes
 	for _, family := range topology.Families() {
 		for _, gone := range []corev1.ServicePort{first[0], first[2], first[3]} {
 			target := probe.To(topology.Protocol(gone.Protocol), service.Address(cluster.ClusterIP, family), uint16(gone.Port))

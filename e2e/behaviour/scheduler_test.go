@@ -107,7 +107,7 @@ func (s *scene) prefersIdle(t *testing.T, way cluster.Way) {
 	t.Helper()
 	service := s.AddService(t, "idle-"+strings.ToLower(strings.ReplaceAll(way.String(), "/", "-")))
 	service.SetEndpoints(t, s.Endpoint(s.web))
-	s.await(t, service, "web", way)
+	s.Settle(t)
 	const held = 6
 	for range held {
 		session, err := probe.Open(t.Context(), s.client.Netns, service.Target(way))
