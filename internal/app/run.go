@@ -142,6 +142,7 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	checks := health.NewServiceChecks(wall, state.Healthy, observers.Problems)
 	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
 	registry.MustRegister(metrics.Changes(reconciler.Changes))
+	countTraffic(registry, cfg.Serve, reconciler, kernel, log)
 	held.show(viewOf(reconciler, cfg))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range newSources(cfg, api, reconciler, log) {

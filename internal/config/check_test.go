@@ -88,7 +88,8 @@ func TestRefused(t *testing.T) {
 
 func TestOwnFlagsRefused(t *testing.T) {
 	for arg, part := range map[string]string{
-		"--keep-kube-proxy":   "it says what --cleanup leaves",
+		"--keep-kube-proxy":          "it says what --cleanup leaves",
+		"--service-metrics-limit=-1": `--service-metrics-limit: "-1"`, "--endpoint-metrics-limit=-1": `--endpoint-metrics-limit: "-1"`,
 		"--drain-timeout=-1s": `--drain-timeout: "-1s"`, "--internal-marks=9-1": `--internal-marks: "9-1"`, "--kube-api-qps=NaN": "--kube-api-qps",
 	} {
 		_, err := load(t, arg)

@@ -120,6 +120,8 @@ type Serve struct {
 	Metrics   string // IP:port; empty for not at all
 	HardFail  bool   // an address that cannot be listened on ends the process
 	Profiling bool   // /debug/pprof on Metrics
+	// ServiceMetrics and EndpointMetrics are how many ports of Services, and endpoints of these, have metrics of their own at most.
+	ServiceMetrics, EndpointMetrics int
 }
 
 // The log formats.

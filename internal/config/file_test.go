@@ -28,7 +28,7 @@ func TestSampleStrictARP(t *testing.T) {
 
 func TestSampleServeEverywhere(t *testing.T) {
 	c := mustLoad(t, "--config=testdata/serve-everywhere.yaml")
-	if want := (Serve{Healthz: "0.0.0.0:10256", Metrics: "0.0.0.0:10249"}); c.Serve != want {
+	if want := (Serve{Healthz: "0.0.0.0:10256", Metrics: "0.0.0.0:10249", ServiceMetrics: 5000}); c.Serve != want {
 		t.Errorf("serve %+v", c.Serve)
 	}
 	if c.Run.OOMScoreAdj != -998 || c.API.Kubeconfig != "/var/lib/kube-proxy/kubeconfig.conf" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -23,10 +24,18 @@ type Flags struct {
 	ipvs  IPVS // DrainTimeout and NoFallback
 	ports deprecatedPorts
 	marks string
+	most  metricsLimits
 }
 
 // deprecatedPorts are --healthz-port and --metrics-port.
 type deprecatedPorts struct{ healthz, metrics int32 }
+
+// metricsLimits are --service-metrics-limit and --endpoint-metrics-limit.
+type metricsLimits struct{ services, endpoints int32 }
+
+// defaultServiceMetrics is as many ports of Services as can have metrics of their own before an operator is asked: 35,000
+// series, about 4 MB a scrape.
+const defaultServiceMetrics = 5000
 
 // defaultDrainTimeout is long enough for a download or a database session to end, and short enough that a selector that
 // changed does not keep old pods busy for hours.
@@ -38,6 +47,7 @@ func NewFlags() *Flags {
 		ipvs:  IPVS{DrainTimeout: defaultDrainTimeout},
 		ports: deprecatedPorts{healthzPort, metricsPort},
 		marks: service.DefaultMarks().String(),
+		most:  metricsLimits{services: defaultServiceMetrics},
 	}
 	setDefaults(&f.file)
 	return f
@@ -93,6 +103,12 @@ func (f *Flags) addOwn(out *Config, c *checker) {
 	var err error
 	if out.Masquerade.Marks, err = service.ParseMarkRange(f.marks, out.Masquerade.Mark); err != nil {
 		c.refuse("--internal-marks", f.marks, "%v", err)
+	}
+	out.Serve.ServiceMetrics = c.number("--service-metrics-limit", &f.most.services, 0, math.MaxInt32)
+	out.Serve.EndpointMetrics = c.number("--endpoint-metrics-limit", &f.most.endpoints, 0, math.MaxInt32)
+	if out.Serve.ServiceMetrics == 0 && out.Serve.EndpointMetrics > 0 {
+		c.warn("--endpoint-metrics-limit: no effect, because there are metrics only of the endpoints of Services that have some; " +
+			"raise --service-metrics-limit")
 	}
 	out.Run = f.run
 	if out.Run.KeepRival && !out.Run.Cleanup {

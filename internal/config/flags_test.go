@@ -30,7 +30,8 @@ log-text-split-stream logging-format masquerade-all master metrics-bind-address 
 nodeport-addresses oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode
 show-hidden-metrics-for-version v version vmodule write-config-to`
 
-const ownFlags = `drain-timeout internal-marks ipvs-no-fallback keep-kube-proxy manifests reload-config`
+const ownFlags = `drain-timeout endpoint-metrics-limit internal-marks ipvs-no-fallback keep-kube-proxy manifests reload-config
+service-metrics-limit`
 
 func TestAllFlagsAreThereAndExplained(t *testing.T) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -125,6 +126,8 @@ func dataPlaneFlagCases() []flagCase {
 		{"--metrics-port=0", func(c Config) any { return c.Serve.Metrics }, ""},
 		{"--bind-address-hard-fail", func(c Config) any { return c.Serve.HardFail }, true},
 		{"--profiling", func(c Config) any { return c.Serve.Profiling }, true},
+		{"--service-metrics-limit=0", func(c Config) any { return c.Serve.ServiceMetrics }, 0},
+		{"--endpoint-metrics-limit=70", func(c Config) any { return c.Serve.EndpointMetrics }, 70},
 		{"--iptables-localhost-nodeports=false", func(c Config) any { return *c.File.IPTables.LocalhostNodePorts }, false},
 		{"--iptables-sync-period=4s", func(c Config) any { return c.File.IPTables.SyncPeriod.Duration }, 4 * time.Second},
 		{"--iptables-min-sync-period=4s", func(c Config) any { return c.File.IPTables.MinSyncPeriod.Duration }, 4 * time.Second},

@@ -56,6 +56,10 @@ func everything(t *testing.T) *prometheus.Registry {
 	registry.MustRegister(metrics.Changes(func() reconcile.Changes { return reconcile.Changes{} }),
 		metrics.SourceAges(func() map[string]time.Duration { return map[string]time.Duration{"kube/services": time.Second} }),
 		metrics.EventOutcomes(func() map[string]float64 { return map[string]float64{"created": 1} }))
+	used := newTable()
+	used.wants("web", "http", "10.96.0.1:80")
+	used.counts("10.96.0.1:80", 1, serves("10.0.0.1:8080", 1, 1, 1))
+	registry.MustRegister(metrics.Traffic(used.source(), many))
 	return registry
 }
 

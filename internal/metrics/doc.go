@@ -4,5 +4,8 @@
 //
 // There is no global registry: New returns a set of metrics that its caller registers and serves.
 //
-// Out of scope: health (package health) and traffic counters of single Services.
+// Most metrics are brought up to date by what the reconciler and the drivers report; those of single Services are read when
+// they are asked for.
+//
+// Out of scope: health (package health).
 package metrics

@@ -61,6 +61,7 @@ func exported() names {
 		metrics.Changes(func() reconcile.Changes { return reconcile.Changes{} }),
 		metrics.EventOutcomes(func() map[string]float64 { return nil }),
 		metrics.SourceAges(func() map[string]time.Duration { return nil }),
+		metrics.Traffic(metrics.TrafficSource{}, metrics.TrafficLimits{}),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return all
 }
