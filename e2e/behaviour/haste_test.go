@@ -1,8 +1,10 @@
 package behaviour
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -13,12 +15,13 @@ import (
 // apply changes every three seconds only, so that many come together.
 func TestChangesFasterThanTheyAreApplied(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "--ipvs-min-sync-period=3s")
+	const period = 3 * time.Second
+	s := newScene(t, fmt.Sprintf("--ipvs-min-sync-period=%s", period))
 	service := s.AddService(t, "hasty")
 	service.Expose(t)
 	s.Settle(t)
 	const changes = 40
-	roundsBefore := s.rounds()
+	roundsBefore, begun := s.rounds(), time.Now()
 	for n := range changes {
 		service.SetEndpoints(t, [][]cluster.Endpoint{{s.Endpoint(s.web)}, s.both(), {s.Endpoint(s.web).Terminating()}, {}}[n%4]...)
 		service.Update(t, func(c *corev1.Service) {
@@ -36,8 +39,10 @@ func TestChangesFasterThanTheyAreApplied(t *testing.T) {
 	ways := cluster.Ways(cluster.Kinds()...)
 	s.awaitTable(t, service, ways, "rr", s.far) // before anyone asks: a server that had answered would still drain
 	s.await(t, service, "far", ways...)
-	if rounds := s.rounds() - roundsBefore; rounds > changes {
-		t.Errorf("%d changes of slices and as many of the Service took %d rounds, want far fewer", changes, rounds)
+	// Other tests' Services have rounds, too, as many as the period allows.
+	most := changes + int(time.Since(begun)/period)
+	if rounds := s.rounds() - roundsBefore; rounds > most {
+		t.Errorf("%d changes of slices and as many of the Service took %d rounds, want far fewer, at most %d", changes, rounds, most)
 	}
 }
 
