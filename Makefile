@@ -83,7 +83,7 @@ controlplane: ## build etcd, kube-apiserver, kube-proxy and kubectl for the test
 .PHONY: e2e
 e2e: lab lab-deps build controlplane ## run the end-to-end tests: real API server, kernel and packets
 	@KUBE_IPVS_PROXY_E2E=1 KUBE_IPVS_PROXY_BINARY=$(BIN)/kube-ipvs-proxy \
-		$(GOTEST) -p 2 -parallel 4 -timeout 25m -exec '$(BIN)/controlplane $(LAB)' $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
+		LAB_TIMEOUT=$${LAB_TIMEOUT:-60m} $(GOTEST) -p 2 -parallel 4 -timeout 55m -exec '$(BIN)/controlplane $(LAB)' $(if $(RUN),-run '$(RUN)') $(E2E_PACKAGES)
 
 # One random case again: make diff-kube-proxy SEED=17 SEEDS=1. A fresh SEED each time finds more than the same one.
 SEED ?= $(shell date +%s)
