@@ -72,7 +72,7 @@ func parse(arguments []string, output io.Writer) (options, error) {
 	flags := flag.NewFlagSet("controlplane", flag.ContinueOnError)
 	flags.SetOutput(output)
 	flags.BoolVar(&o.buildOnly, "build", false, "build etcd, kube-apiserver, kube-proxy and kubectl into .cache/bin and exit")
-	flags.DurationVar(&o.startTimeout, "start-timeout", time.Minute, "how long the servers may take to become ready")
+	flags.DurationVar(&o.startTimeout, "start-timeout", 5*time.Minute, "how long the servers may take to become ready")
 	flags.Usage = func() {
 		fmt.Fprintln(output, "usage: controlplane [flags] COMMAND [ARG...]\nRuns COMMAND beside a Kubernetes API server of its own (see doc.go).")
 		flags.PrintDefaults()

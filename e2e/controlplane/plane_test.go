@@ -23,7 +23,7 @@ import (
 )
 
 // startLimit bounds a start in tests, in which other packages may compile.
-const startLimit = 2 * time.Minute
+const startLimit = 5 * time.Minute
 
 // projectRoot is the checkout that the test runs in.
 func projectRoot(t *testing.T) string {
@@ -236,7 +236,7 @@ func awaitGone(t *testing.T, pid string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		status, err := os.ReadFile("/proc/" + pid + "/status")
 		if errors.Is(err, os.ErrNotExist) || bytes.Contains(status, []byte("\nState:\tZ")) {
