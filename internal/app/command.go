@@ -44,8 +44,8 @@ func NewCommand() *cobra.Command {
 			return run(command.Context(), flags, ignoreRival, command.OutOrStdout())
 		},
 	}
-	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return withStatus(statusConfig, fmt.Errorf("%w; kube-ipvs-proxy --help lists the flags", err))
+	command.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return withStatus(statusConfig, fmt.Errorf("%w; %s --help lists the flags", err, command.CommandPath()))
 	})
 	flags.AddTo(command.Flags())
 	command.Flags().BoolVar(&ignoreRival, ignoreFlag, false,

@@ -56,7 +56,7 @@ func renderCommand() *cobra.Command {
 			return render(command.Context(), flags, arguments[0], command.OutOrStdout(), command.ErrOrStderr())
 		},
 	}
-	flags.AddTo(command.Flags())
+	flags.AddSettingsTo(command.Flags())
 	return command
 }
 

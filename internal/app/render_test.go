@@ -26,7 +26,14 @@ func TestWrongQuestions(t *testing.T) {
 		"render --nonsense":  "--help",
 		"verify everything":  "everything",
 		"verify -o yaml":     "text or json",
-		"verify --no-such=1": "--help",
+		"verify --no-such=1": "kube-ipvs-proxy verify --help",
+		// What has the daemon do something else is not verify's, which would go on as if it had not been said.
+		"verify --cleanup":                "unknown flag: --cleanup",
+		"verify --version":                "unknown flag: --version",
+		"verify --init-only":              "unknown flag: --init-only",
+		"--cleanup verify":                "unknown flag: --cleanup",
+		"render ipvs --keep-kube-proxy":   "unknown flag: --keep-kube-proxy",
+		"render ipvs --write-config-to=x": "unknown flag: --write-config-to",
 	} {
 		_, err := execute(t, strings.Fields(line)...)
 		if err == nil || ExitStatus(err) != statusConfig || !strings.Contains(err.Error(), says) {

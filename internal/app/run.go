@@ -177,14 +177,14 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 // runner is a source that delivers until the context ends.
 type runner interface{ Run(context.Context) error }
 
-// Exit statuses, apart from 0 and the 1 of every other error.
+// Exit statuses, apart from 0 and the 1 of every other error. The reference for operators has these comments, too.
 const (
 	statusConfig = 2 // the configuration or the command line is wrong
 	statusKernel = 3 // the kernel lacks something, or forbids it
-	statusSource = 4 // the API server or the manifests cannot be read
-	statusListen = 5 // an address to listen on is taken
-	statusTaken  = 6 // another daemon of this kind runs
-	statusRival  = 7 // kube-proxy runs
+	statusSource = 4 // the way to the API server is unusable, or the manifests cannot be read
+	statusListen = 5 // an address to listen on is taken (with --bind-address-hard-fail)
+	statusTaken  = 6 // another kube-ipvs-proxy runs in this network namespace
+	statusRival  = 7 // kube-proxy runs on this node
 )
 
 // statusError is an error with an exit status of its own.

@@ -40,10 +40,10 @@ Exit status: 0 equal, 1 different, 2 it could not tell. It needs root.`
   kube-ipvs-proxy verify --config /var/lib/kube-proxy/config.conf`
 )
 
-// Exit statuses of verify.
+// Exit statuses of verify, apart from 0 for a kernel that is as wanted.
 const (
-	statusDifferent = 1
-	statusUnknown   = 2
+	statusDifferent = 1 // the kernel differs from what is wanted
+	statusUnknown   = 2 // it could not tell, or the command line is wrong
 )
 
 // secondLook is when differences from what a daemon wants are looked at again.
@@ -61,7 +61,7 @@ func verifyCommand() *cobra.Command {
 			return verify(command.Context(), flags, format, command.OutOrStdout())
 		},
 	}
-	flags.AddTo(command.Flags())
+	flags.AddSettingsTo(command.Flags())
 	command.Flags().StringVarP(&format, "output", "o", format, "text or json")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return command

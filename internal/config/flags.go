@@ -53,11 +53,23 @@ func NewFlags() *Flags {
 	return f
 }
 
+// FieldAnnotation is under which a flag has the path of the field that says the same in the configuration file.
+const FieldAnnotation = "kube-ipvs-proxy/field"
+
 // AddTo defines all flags in a flag set, which must not have any of the same name.
-func (f *Flags) AddTo(fs *pflag.FlagSet) {
+func (f *Flags) AddTo(fs *pflag.FlagSet) { f.define(fs, f.table()) }
+
+// AddSettingsTo defines the flags that say how a daemon works, for commands beside it that work the same out. It leaves out
+// those that have the daemon do something else and end.
+func (f *Flags) AddSettingsTo(fs *pflag.FlagSet) { f.define(fs, f.settings()) }
+
+func (f *Flags) define(fs *pflag.FlagSet, flags []option) {
 	f.set = fs
-	for _, flag := range f.table() {
+	for _, flag := range flags {
 		flag.define(fs)
+		if flag.field != "" {
+			_ = fs.SetAnnotation(flag.name, FieldAnnotation, []string{flag.field}) // it was just defined
+		}
 	}
 	_ = fs.MarkDeprecated("healthz-port", "use --healthz-bind-address")
 	_ = fs.MarkDeprecated("metrics-port", "use --metrics-bind-address")

@@ -8,24 +8,37 @@ import (
 )
 
 // table lists every flag with the field it shares with the file.
-func (f *Flags) table() []option {
+func (f *Flags) table() []option { return slices.Concat(f.actionFlags(), f.settings()) }
+
+// settings are the flags that say how a daemon works.
+func (f *Flags) settings() []option {
 	return slices.Concat(f.processFlags(), f.apiFlags(), f.nodeFlags(), f.ipvsFlags(), f.masqueradeFlags(),
 		f.conntrackFlags(), f.serveFlags(), f.loggingFlags(), f.otherModeFlags())
+}
+
+// actionFlags have the process do something else than a daemon does, and end.
+func (f *Flags) actionFlags() []option {
+	return []option{
+		{"write-config-to", "", &f.run.WriteTo, "write the complete configuration to this file and exit"},
+		{"cleanup", "", &f.run.Cleanup,
+			"remove what this daemon put into the kernel and exit; give it the ipvs.excludeCIDRs and --internal-marks that the daemon had"},
+		{"keep-kube-proxy", "", &f.run.KeepRival,
+			"with --cleanup, after going back: keep what kube-proxy's ipvs mode works with, and remove only what it knows nothing of"},
+		{"init-only", "", &f.run.InitOnly,
+			"set kernel parameters, which takes a writable /proc/sys, and exit: what an init container does for a daemon with fewer privileges"},
+		{"version", "", (*versionValue)(&f.run.ShowVersion), "print the version and exit"},
+	}
 }
 
 func (f *Flags) processFlags() []option {
 	return []option{
 		{"config", "", &f.run.ConfigFile,
-			"KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1) to read settings from"},
+			"KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1) to read settings from; of the flags that have a field there, " +
+				"only --hostname-override and those of the log win over it"},
 		{"reload-config", "", &f.run.Reload,
 			"take over changes of the --config file while running, and report those that need a new process"},
-		{"write-config-to", "", &f.run.WriteTo, "write the complete configuration to this file and exit"},
-		{"cleanup", "", &f.run.Cleanup, "remove what this daemon put into the kernel and exit"},
-		{"keep-kube-proxy", "", &f.run.KeepRival,
-			"with --cleanup, after going back: keep what kube-proxy's ipvs mode works with, and remove only what it knows nothing of"},
-		{"init-only", "", &f.run.InitOnly, "set what needs full root privileges, such as sysctls, and exit"},
-		{"version", "", (*versionValue)(&f.run.ShowVersion), "print the version and exit"},
-		{"oom-score-adj", "oomScoreAdj", f.file.OOMScoreAdj, "oom_score_adj of this process, -1000 to 1000"},
+		{"oom-score-adj", "oomScoreAdj", f.file.OOMScoreAdj,
+			"how readily the kernel kills this process for want of memory, -1000 to 1000; lowering it needs CAP_SYS_RESOURCE"},
 		{"feature-gates", "featureGates", cliflag.NewMapStringBool(&f.file.FeatureGates),
 			"accepted for compatibility; kube-proxy's feature gates have no effect here"},
 	}
@@ -37,9 +50,10 @@ func (f *Flags) apiFlags() []option {
 		{"kubeconfig", "clientConnection.kubeconfig", &client.Kubeconfig,
 			"kubeconfig file with the API server and credentials"},
 		{"master", "", &f.api.Master, "URL of the API server, instead of the one in the kubeconfig"},
-		{"manifests", "", &f.api.Manifests, "directory of Service and EndpointSlice manifests to serve, no API server needed"},
+		{"manifests", "", &f.api.Manifests, "directory of YAML or JSON files with Services, EndpointSlices, Endpoints and the Node, watched; besides the API server if " +
+			"--kubeconfig or --master says where that is, else instead of it"},
 		{"kube-api-content-type", "clientConnection.contentType", &client.ContentType,
-			"encoding of requests to the API server"},
+			"encoding of requests to the API server, for example application/json"},
 		{"kube-api-qps", "clientConnection.qps", &client.QPS, "requests per second to the API server, on average"},
 		{"kube-api-burst", "clientConnection.burst", &client.Burst, "requests to the API server that may come at once"},
 		{"config-sync-period", "configSyncPeriod", &f.file.ConfigSyncPeriod.Duration,
@@ -92,7 +106,8 @@ func (f *Flags) masqueradeFlags() []option {
 		{"iptables-masquerade-bit", "iptables.masqueradeBit", f.file.IPTables.MasqueradeBit,
 			"bit of the packet mark that asks for masquerading, 0 to 31"},
 		{"internal-marks", "", &f.marks,
-			"packet marks, FIRST-LAST, for pods and the node as clients of Services with externalTrafficPolicy Local"},
+			"packet marks, FIRST-LAST, for pods and the node as clients of Services with externalTrafficPolicy Local; keep other users of " +
+				"marks out of them, and clean up with the old ones before changing them"},
 		{"detect-local-mode", "detectLocalMode", (*string)(&f.file.DetectLocalMode),
 			"how to tell traffic of own pods: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
 		{"cluster-cidr", "clusterCIDR", &f.file.ClusterCIDR,
@@ -129,7 +144,7 @@ func (f *Flags) serveFlags() []option {
 		{"metrics-bind-address", "metricsBindAddress", &f.file.MetricsBindAddress,
 			"IP and port of /metrics and the other views"},
 		{"bind-address-hard-fail", "bindAddressHardFail", &f.file.BindAddressHardFail,
-			"exit when an address cannot be listened on"},
+			"exit when an address cannot be listened on, instead of trying again every few seconds"},
 		{"service-metrics-limit", "", &f.most.services,
 			"ports of Services that have metrics of their own at most, in the order of their names; 0 for none"},
 		{"endpoint-metrics-limit", "", &f.most.endpoints,
@@ -146,7 +161,7 @@ func (f *Flags) loggingFlags() []option {
 	const noEffect = "accepted for compatibility; has no effect"
 	l := &f.file.Logging
 	return []option{
-		{"v", "logging.verbosity", logs.VerbosityLevelPflag(&l.Verbosity), "how much to log; 0 is the least"},
+		{"v", "logging.verbosity", logs.VerbosityLevelPflag(&l.Verbosity), "how much to log: 0 what an operator must know, 2 what the daemon does, 4 and more how"},
 		{"vmodule", "logging.vmodule", logs.VModuleConfigurationPflag(&l.VModule),
 			"verbosity of single source files, for example reconcile*=4,plan=2; text format only"},
 		{"logging-format", "logging.format", &l.Format, "log format: text or json"},
