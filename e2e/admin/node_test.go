@@ -21,6 +21,7 @@ const (
 	equal     = 0
 	different = 1
 	unknown   = 2
+	noService = 1
 	taken     = 6
 	rival     = 7
 )
@@ -65,39 +66,12 @@ type node struct {
 
 func newNode(t *testing.T) node {
 	t.Helper()
-	n := node{binary: need(t), manifests: t.TempDir()}
+	n := node{binary: cluster.Binary(t), manifests: t.TempDir()}
 	n.Host = topology.New(t, topology.Options{Pods: topology.Routed}).Node
 	if err := os.WriteFile(filepath.Join(n.manifests, "objects.yaml"), []byte(objects), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// need returns the daemon's path. Without it or IPVS the test fails where it is meant to run, and else skips.
-func need(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("KUBE_IPVS_PROXY_BINARY")
-	meant := binary != "" || os.Getenv("KUBE_IPVS_PROXY_E2E") == "1"
-	if binary == "" {
-		binary = "../../.cache/bin/kube-ipvs-proxy"
-	}
-	binary, err := filepath.Abs(binary)
-	if err == nil {
-		_, err = os.Stat(binary)
-	}
-	if err == nil && os.Geteuid() != 0 {
-		err = errors.New("network namespaces need root")
-	}
-	if err == nil {
-		err = exec.Command("ipvsadm", "-Ln").Run()
-	}
-	switch {
-	case err != nil && meant:
-		t.Fatal(err)
-	case err != nil:
-		t.Skipf("%v; run make build and go test -exec .cache/bin/lab", err)
-	}
-	return binary
 }
 
 // flags are the daemon's, of which verify and render take the same.

@@ -78,7 +78,7 @@ func sorted(text string) []string {
 // From an API server the same is worked out without a daemon as with one.
 func TestVerifyAgainstTheAPIServer(t *testing.T) {
 	t.Parallel()
-	binary := need(t)
+	binary := cluster.Binary(t)
 	c := cluster.New(t, topology.Options{})
 	c.AddServer(t, c.Node, "one")
 	web := c.AddService(t, "web")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-ipvs-proxy/e2e/standin"
 	"kube-ipvs-proxy/e2e/topology"
 )
 
@@ -21,7 +22,7 @@ type site struct {
 	client     *topology.Pod
 	backend    *topology.Pod // the target Service's only endpoint
 	stranger   *topology.Pod // no Service's endpoint
-	builder    builder
+	network    standin.Test
 }
 
 // backendAddr is the address of the second pod of package topology's first node.
@@ -38,7 +39,7 @@ func newSite(c contestant) (*site, error) {
 		return nil, err
 	}
 	s := &site{contestant: c}
-	err = s.builder.build(func(t testing.TB) {
+	err = s.network.Build(func(t testing.TB) {
 		s.node = topology.New(t, topology.Options{Pods: topology.Routed}).Node
 		s.client, s.backend, s.stranger = s.node.AddPod(t, "client"), s.node.AddPod(t, "backend"), s.node.AddPod(t, "stranger")
 		s.node.ForwardTCP(t, port)
@@ -47,8 +48,7 @@ func newSite(c contestant) (*site, error) {
 		err = fmt.Errorf("the backend has address %v, want %v", s.backend.IPv4, backendAddr())
 	}
 	if err != nil {
-		s.builder.tearDown()
-		return nil, fmt.Errorf("build a node for %s: %w", c.name, err)
+		return nil, fmt.Errorf("build a node for %s: %w", c.name, errors.Join(err, s.network.TearDown()))
 	}
 	return s, nil
 }

@@ -37,15 +37,41 @@ func Require(t testing.TB) {
 func require(t testing.TB) environment {
 	t.Helper()
 	env, err := findEnvironment()
-	if err == nil {
-		return env
+	if err != nil {
+		lacks(t, err)
 	}
-	err = fmt.Errorf("%w; run make e2e, or for this one make e2e RUN='^%s$'", err, t.Name())
+	return env
+}
+
+// Binary returns the daemon's path, for tests that need a kernel with IPVS and no API server. What is missing is dealt with as
+// in [Require].
+func Binary(t testing.TB) string {
+	t.Helper()
+	err := checkKernel()
+	var binary string
+	if err == nil {
+		binary, err = findBinary()
+	}
+	if err != nil {
+		lacks(t, err)
+	}
+	return binary
+}
+
+// APIPort is the API server's port on 127.0.0.1, to be forwarded into a namespace. What is missing is dealt with as in [Require].
+func APIPort(t testing.TB) uint16 {
+	t.Helper()
+	return require(t).port
+}
+
+// lacks fails a test that the run has not got everything for, if it is meant to have it, and else skips it.
+func lacks(t testing.TB, missing error) {
+	t.Helper()
+	err := fmt.Errorf("%w; run make e2e, or for this one make e2e RUN='^%s$'", missing, t.Name())
 	if os.Getenv("KUBE_IPVS_PROXY_E2E") == "1" || os.Getenv("KUBE_IPVS_PROXY_BINARY") != "" {
 		t.Fatal(err)
 	}
 	t.Skip(err)
-	return environment{}
 }
 
 func findEnvironment() (environment, error) {
@@ -135,7 +161,17 @@ func nearby(binary string) (string, error) {
 	return name, os.Rename(part.Name(), name)
 }
 
-// Clean removes what the package has left in the directory for temporary files. It is for the end of TestMain.
+// Main runs a package's tests, removes what this package has left, and returns the status to exit with. It is for TestMain.
+func Main(m *testing.M) (status int) {
+	status = m.Run()
+	if err := Clean(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
+
+// Clean removes what the package has left in the directory for temporary files. It is for a TestMain that cannot use [Main].
 func Clean() error {
 	copies, err := filepath.Glob(filepath.Join(os.TempDir(), fmt.Sprintf("*-e2e-%d", os.Getpid())))
 	for _, name := range copies {

@@ -13,6 +13,7 @@ import (
 
 	"kube-ipvs-proxy/e2e/backend"
 	"kube-ipvs-proxy/e2e/probe"
+	"kube-ipvs-proxy/e2e/standin"
 	"kube-ipvs-proxy/e2e/topology"
 )
 
@@ -25,7 +26,7 @@ const (
 // demo is what the steps share.
 type demo struct {
 	say      *narrator
-	network  builder
+	network  standin.Test
 	manifest manifest
 	daemon   *daemon
 
@@ -68,7 +69,7 @@ func (d *demo) play(ctx context.Context) error {
 }
 
 func (d *demo) build(ctx context.Context) error {
-	err := d.network.build(func(t testing.TB) {
+	err := d.network.Build(func(t testing.TB) {
 		top := topology.New(t, topology.Options{})
 		for i, on := range []*topology.Host{top.Node, top.Node2, top.Node2} {
 			d.backends = append(d.backends, on.AddPod(t, fmt.Sprintf("web-%d", i+1)))

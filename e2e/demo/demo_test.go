@@ -13,29 +13,6 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestBuilderEndsAtTheFirstFatal(t *testing.T) {
-	var b builder
-	var done []string
-	err := b.build(func(t testing.TB) {
-		t.Cleanup(func() { done = append(done, "first") })
-		t.Cleanup(func() { done = append(done, "second"); t.Errorf("left %d", 1) })
-		t.Fatalf("no %s", "room")
-		done = append(done, "after Fatal")
-	})
-	if err == nil || err.Error() != "no room" {
-		t.Errorf("build returned %v, want no room", err)
-	}
-	if err := b.tearDown(); err == nil || err.Error() != "left 1" {
-		t.Errorf("tearDown returned %v, want left 1", err)
-	}
-	if want := []string{"second", "first"}; !slices.Equal(done, want) {
-		t.Errorf("done %q, want %q", done, want)
-	}
-	if err := b.tearDown(); err != nil || len(done) != 2 {
-		t.Errorf("a second tearDown returned %v and did %q, want nothing", err, done)
-	}
-}
-
 func twoEndpoints() manifest {
 	return manifest{endpoints: []endpoint{
 		{"web-1", "node-1", netip.MustParseAddr("10.244.1.2"), ready},

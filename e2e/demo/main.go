@@ -50,7 +50,7 @@ func run(ctx context.Context, binary string, showLog bool, out io.Writer) error 
 	if d.daemon.started() && (err != nil || showLog) {
 		fmt.Fprintf(out, "\nThe daemon's log:\n%s", d.daemon.log.String())
 	}
-	return errors.Join(err, d.network.tearDown())
+	return errors.Join(err, d.network.TearDown())
 }
 
 // findDaemon returns the absolute path of the daemon.

@@ -13,10 +13,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", becomeContainer(spec)) // it returns only when it fails
 		os.Exit(notStarted)
 	}
-	status := m.Run()
-	if err := cluster.Clean(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
+	os.Exit(cluster.Main(m))
 }

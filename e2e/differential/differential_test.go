@@ -21,16 +21,7 @@ const (
 	quickChanges  = 10
 )
 
-func TestMain(m *testing.M) {
-	status := m.Run()
-	for _, err := range []error{cluster.Clean(), cleanRival()} {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			status = 1
-		}
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
 // One case with all scenarios in it, since each comparison takes kube-proxy seconds.
 func TestScenarios(t *testing.T) {

@@ -44,7 +44,7 @@ func newRig(t *testing.T, settings Settings, first []Op) *rig {
 	t.Helper()
 	c := cluster.New(t, topology.Options{})
 	r := &rig{ours: c, theirs: topology.New(t, topology.Options{}), rules: Rules()}
-	r.theirs.Node.ForwardTCP(t, apiPort(t))
+	r.theirs.Node.ForwardTCP(t, cluster.APIPort(t))
 	var err error
 	r.world, err = newWorld(c.Namespace, map[string]string{Node1: c.NodeName(c.Node), Node2: c.NodeName(c.Node2)})
 	if err != nil {
@@ -65,12 +65,6 @@ func newRig(t *testing.T, settings Settings, first []Op) *rig {
 		t.Fatal(err)
 	}
 	r.rival.start(t, settings)
-	t.Cleanup(func() {
-		r.rival.stop(t)
-		if t.Failed() {
-			t.Logf("kube-proxy wrote:\n%s", r.rival.output.Tail())
-		}
-	})
 	r.daemon = c.StartDaemon(t, flags(settings)...)
 	return r
 }
@@ -78,7 +72,7 @@ func newRig(t *testing.T, settings Settings, first []Op) *rig {
 // restart gives both other settings.
 func (r *rig) restart(t *testing.T, settings Settings) {
 	t.Helper()
-	r.rival.stop(t)
+	r.rival.Stop(t)
 	r.rival.start(t, settings)
 	r.daemon.Restart(t, flags(settings)...)
 	if err := r.write(t.Context(), nil); err != nil {
@@ -146,7 +140,7 @@ func (r *rig) tellZone(ctx context.Context) error {
 			if told := r.rival.zoned(); told < wanted {
 				return fmt.Errorf("it says %d times that it knows the zone, want %d", told, wanted)
 			}
-			return r.rival.alive()
+			return r.rival.Alive()
 		}); err != nil {
 			return fmt.Errorf("kube-proxy and zone %s: %w", zone, err)
 		}
@@ -159,7 +153,7 @@ func (r *rig) tellZone(ctx context.Context) error {
 
 func (r *rig) settleRival(ctx context.Context) error {
 	err := cluster.Try(ctx, settlePatience, pause, func() error {
-		if err := r.rival.alive(); err != nil {
+		if err := r.rival.Alive(); err != nil {
 			return err
 		}
 		// First, because it costs nothing: a process for each try would cost kube-proxy the processor.

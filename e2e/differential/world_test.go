@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"strconv"
-	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -158,22 +155,4 @@ func (w *world) setZone(ctx context.Context, zone string) error {
 	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, corev1.LabelTopologyZone, zone)
 	_, err := w.client.CoreV1().Nodes().Patch(ctx, w.nodes[Node1], "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
 	return err
-}
-
-// apiPort is the API server's on 127.0.0.1.
-func apiPort(t testing.TB) uint16 {
-	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := url.Parse(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.ParseUint(server.Port(), 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return uint16(port)
 }

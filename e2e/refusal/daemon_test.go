@@ -55,7 +55,7 @@ type ground struct {
 // newGround makes one. It fails or skips the test if the run lacks what it takes.
 func newGround(t *testing.T) ground {
 	t.Helper()
-	binary := need(t)
+	binary := cluster.Binary(t)
 	g := ground{node: topology.New(t, topology.Options{Pods: topology.Routed}).Node, manifests: t.TempDir(), binary: binary}
 	// Whoever the daemon runs as has to be able to read it.
 	for dir := g.manifests; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
@@ -65,33 +65,6 @@ func newGround(t *testing.T) ground {
 	}
 	g.write(t, "good.yaml", good)
 	return g
-}
-
-// need returns the daemon's path. Without it or IPVS the test fails where it is meant to run, and else skips.
-func need(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("KUBE_IPVS_PROXY_BINARY")
-	meant := binary != "" || os.Getenv("KUBE_IPVS_PROXY_E2E") == "1"
-	if binary == "" {
-		binary = "../../.cache/bin/kube-ipvs-proxy"
-	}
-	binary, err := filepath.Abs(binary)
-	if err == nil {
-		_, err = os.Stat(binary)
-	}
-	if err == nil && os.Geteuid() != 0 {
-		err = errors.New("network namespaces need root")
-	}
-	if err == nil {
-		err = exec.Command("ipvsadm", "-Ln").Run()
-	}
-	switch {
-	case err != nil && meant:
-		t.Fatal(err)
-	case err != nil:
-		t.Skipf("%v; run make build and go test -exec .cache/bin/lab", err)
-	}
-	return binary
 }
 
 func (g ground) write(t *testing.T, name, text string) {

@@ -38,7 +38,7 @@ func missingModules() []missing {
 // What can never work ends the daemon: a scheduler that the kernel lacks, for one, before any Service is touched, with a
 // message that names its module and how to load it (P29). What an administrator can load while it runs is told, and heals.
 func TestP29_MissingModules(t *testing.T) {
-	need(t)
+	cluster.Binary(t)
 	if os.Getenv("KUBE_IPVS_PROXY_LAB") != "vm" {
 		t.Skip("this unloads modules, which is for the lab's own machine: LAB_MODE=vm")
 	}

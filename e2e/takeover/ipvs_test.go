@@ -28,7 +28,7 @@ func TestB51_FromIPVSModeAndBack(t *testing.T) {
 	l := s.start(t)
 	before := s.remember(t, l)
 
-	theirs.stop(t)
+	theirs.Stop(t)
 	daemon := s.StartDaemon(t, flags()...)
 	s.rulesAre(t, true)
 	l.more(t, "after the take-over")

@@ -36,7 +36,7 @@ func fromOtherMode(t *testing.T, mode string) {
 		t.Fatalf("mode %s has made nothing that is recognised here", mode)
 	}
 
-	theirs.stop(t)
+	theirs.Stop(t)
 	s.StartDaemon(t, flags()...)
 	s.rulesAre(t, true)
 	cluster.AwaitFor(t, syncPatience, "kube-proxy's rules", func() error {

@@ -1,0 +1,10 @@
+package admin
+
+import (
+	"os"
+	"testing"
+
+	"kube-ipvs-proxy/e2e/cluster"
+)
+
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
