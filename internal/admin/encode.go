@@ -17,9 +17,8 @@ type Compile func(dataplane.Ruleset) ([]Table, error)
 // Of returns the view of what a reconciler wants. The error is that of a rule that cannot be expressed.
 func Of(view reconcile.View, settings Settings, compile Compile) (View, error) {
 	out := View{
-		Settings: settings,
-		State: State{At: view.At, Complete: view.Complete, LastRound: view.LastRound, LastAudit: view.LastAudit,
-			Waiting: view.Waiting},
+		Settings:       settings,
+		State:          stateOf(view),
 		VirtualServers: make([]VirtualServer, 0, len(view.Objects.Pools)),
 		Addresses:      make([]Address, 0, len(view.Objects.Addresses)),
 		Sets:           setsOf(view),
@@ -31,7 +30,7 @@ func Of(view reconcile.View, settings Settings, compile Compile) (View, error) {
 		out.Addresses = append(out.Addresses, Address{view.Objects.Addresses[i], ownerOf(view.Owners.Addresses[i])})
 	}
 	for _, member := range view.Draining {
-		out.Draining = append(out.Draining, DrainingServer{keyOf(member.VirtualServer), member.Addr})
+		out.Draining = append(out.Draining, DrainingServer{VirtualServer: keyOf(member.VirtualServer), Address: member.Addr})
 	}
 	for _, rules := range view.Foundation.Rulesets {
 		tables, err := compile(rules)

@@ -93,12 +93,20 @@ type RealServer struct {
 	Address    netip.AddrPort `json:"address"`
 	Weight     uint32         `json:"weight"`
 	Forwarding string         `json:"forwarding,omitempty"` // "-i" or "-g" as in ipvsadm; empty for masquerading
+	Place                     // in GET /servers only
+}
+
+// Place is where an endpoint is, as far as its EndpointSlice tells.
+type Place struct {
+	Node string `json:"node,omitempty"`
+	Zone string `json:"zone,omitempty"`
 }
 
 // DrainingServer is a real server together with its virtual server.
 type DrainingServer struct {
 	VirtualServer ServerKey      `json:"virtualServer"`
 	Address       netip.AddrPort `json:"address"`
+	Place                        // in GET /servers only
 }
 
 // Address is one on kube-ipvs0.

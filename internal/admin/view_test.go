@@ -156,7 +156,15 @@ func TestOurs(t *testing.T) {
 
 func TestHandlerAnswers(t *testing.T) {
 	view, failure := exampleView(t), error(nil)
-	handler := Handler(Identity{PID: 7, Command: []string{"kube-ipvs-proxy"}}, func(context.Context) (View, error) { return view, failure })
+	var asked Question
+	answers := Answers{
+		View: func(context.Context) (View, error) { return view, failure },
+		Explain: func(_ context.Context, q Question) (Explanation, error) {
+			asked = q
+			return Explanation{Address: q.String()}, failure
+		},
+	}
+	handler := Handler(Identity{PID: 7, Command: []string{"kube-ipvs-proxy"}}, func() (Answers, error) { return answers, nil })
 	ask := func(path string) (int, string) {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -171,6 +179,12 @@ func TestHandlerAnswers(t *testing.T) {
 	}
 	if status, body := ask("/view"); status != http.StatusOK || !strings.Contains(body, "10.96.0.1:80") {
 		t.Errorf("/view: %d %s", status, body)
+	}
+	if status, body := ask("/explain?to=10.96.0.1:53/udp&from=10.0.0.1"); status != http.StatusOK || !strings.Contains(body, `"10.96.0.1:53/udp"`) || asked.From.String() != "10.0.0.1" {
+		t.Errorf("/explain: %d %s", status, body)
+	}
+	if status, body := ask("/explain?to=10.96.0.1"); status != http.StatusBadRequest || !strings.Contains(body, "10.96.0.10:53/udp") {
+		t.Errorf("/explain: %d %s", status, body)
 	}
 	failure = errors.New("not yet")
 	if status, body := ask("/view"); status != http.StatusServiceUnavailable || !strings.Contains(body, "not yet") {

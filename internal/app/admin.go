@@ -41,6 +41,11 @@ func viewOf(reconciler *reconcile.Reconciler, cfg config.Config) func(context.Co
 	}
 }
 
+// answersOf returns what a daemon with a reconciler has to say.
+func answersOf(reconciler *reconcile.Reconciler, cfg config.Config) admin.Answers {
+	return admin.Answers{View: viewOf(reconciler, cfg), Explain: explainOf(reconciler, cfg), Servers: serversOf(reconciler, cfg)}
+}
+
 // compileRules puts rules into the words of iptables-save.
 func compileRules(rules dataplane.Ruleset) ([]admin.Table, error) {
 	compiled, err := netfilter.Compile(rules)
@@ -123,18 +128,23 @@ func dialDaemon(ctx context.Context, name string) (net.Conn, unix.Ucred, error) 
 
 // askView asks the daemon what it wants. ErrNoDaemon: there is none.
 func askView(ctx context.Context, name string) (admin.View, error) {
+	var view admin.View
+	err := askDaemon(ctx, name, "/view", &view)
+	return view, err
+}
+
+// askDaemon asks the daemon for JSON. ErrNoDaemon: there is none.
+func askDaemon(ctx context.Context, name, path string, into any) error {
 	connection, peer, err := dialDaemon(ctx, name)
 	if err != nil {
-		return admin.View{}, err
+		return err
 	}
 	defer func() { _ = connection.Close() }() // asking may have closed it
 	if !privileged(peer) {
-		return admin.View{}, fmt.Errorf("the socket %s is that of process %d of user %d, who is not to be trusted with what it says: end it",
+		return fmt.Errorf("the socket %s is that of process %d of user %d, who is not to be trusted with what it says: end it",
 			name, peer.Pid, peer.Uid)
 	}
-	var view admin.View
-	err = get(ctx, connection, "/view", &view)
-	return view, err
+	return get(ctx, connection, path, into)
 }
 
 // get asks for JSON over a connection.

@@ -51,7 +51,7 @@ func NewCommand() *cobra.Command {
 	command.Flags().BoolVar(&ignoreRival, ignoreFlag, false,
 		"start although kube-proxy answers on this node, for a take-over in which it is stopped right after; two proxies undo each other's work")
 	command.Flags().SortFlags = true
-	command.AddCommand(renderCommand(), verifyCommand())
+	command.AddCommand(explainCommand(), renderCommand(), statusCommand(), verifyCommand())
 	return command
 }
 

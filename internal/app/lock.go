@@ -26,8 +26,8 @@ const lockName = "@kube-ipvs-proxy"
 
 // lock is held by the one daemon of a network namespace. Its socket answers read-only questions, see package admin.
 type lock struct {
-	web  *http.Server // nil without a socket
-	view atomic.Pointer[func(context.Context) (admin.View, error)]
+	web     *http.Server // nil without a socket
+	answers atomic.Pointer[admin.Answers]
 }
 
 // claim makes sure that nobody else works on the kernel, as far as the configuration has this process work on it.
@@ -58,7 +58,7 @@ func takeLock(ctx context.Context, name string, log *zap.Logger) (*lock, error) 
 		holder, err := findHolder(ctx, name)
 		if err == nil && !holder.trusted() {
 			log.Warn("a process that may not change the kernel has the lock between daemons: this one runs without it, "+
-				"and verify and render cannot ask it; end that process", zap.Stringer("process", holder))
+				"and verify, explain and their like cannot ask it; end that process", zap.Stringer("process", holder))
 			return l, nil
 		}
 		if err != nil {
@@ -84,15 +84,15 @@ func (l *lock) close() {
 	}
 }
 
-// show has the socket answer with this view from now on.
-func (l *lock) show(view func(context.Context) (admin.View, error)) { l.view.Store(&view) }
+// show has the socket give these answers from now on.
+func (l *lock) show(answers admin.Answers) { l.answers.Store(&answers) }
 
-func (l *lock) current(ctx context.Context) (admin.View, error) {
-	view := l.view.Load()
-	if view == nil {
-		return admin.View{}, errors.New("the daemon is starting, and does not know yet what it wants: try again")
+func (l *lock) current() (admin.Answers, error) {
+	answers := l.answers.Load()
+	if answers == nil {
+		return admin.Answers{}, errors.New("the daemon is starting, and does not know yet what it wants: try again")
 	}
-	return (*view)(ctx)
+	return *answers, nil
 }
 
 // holder is the process that has the lock.

@@ -74,9 +74,9 @@ func TestViewOverTheSocket(t *testing.T) {
 	if _, err := askView(t.Context(), name); err == nil || !strings.Contains(err.Error(), "starting") {
 		t.Errorf("before there is a view: %v", err)
 	}
-	held.show(func(context.Context) (admin.View, error) {
+	held.show(admin.Answers{View: func(context.Context) (admin.View, error) {
 		return admin.View{Settings: admin.Settings{Node: "node-1"}}, nil
-	})
+	}})
 	view, err := askView(t.Context(), name)
 	if err != nil || view.Settings.Node != "node-1" {
 		t.Errorf("view %+v, error %v", view, err)

@@ -118,14 +118,23 @@ func findWanted(ctx context.Context, flags *config.Flags) (wanted, error) {
 	found.view, err = askView(ctx, lockName)
 	if errors.Is(err, errNoDaemon) {
 		found.running = false
-		found.view, err = workOut(ctx, flags)
+		found.view, err = workOut(ctx, flags, completeView)
 	}
 	if err != nil {
 		return wanted{}, err
 	}
 	if !found.view.State.Complete {
-		return wanted{}, errors.New("the daemon has not yet got everything from its sources (see its log), so that it does not know what is wanted: try again")
+		return wanted{}, errIncomplete
 	}
 	found.desired, err = found.view.Desired()
 	return found, err
+}
+
+// completeView returns the view once it has everything.
+func completeView(ctx context.Context, answers admin.Answers) (admin.View, error) {
+	view, err := answers.View(ctx)
+	if err == nil && !view.State.Complete {
+		err = errIncomplete
+	}
+	return view, err
 }

@@ -143,7 +143,7 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	reconciler := reconcile.New(kernel, reconcileOptions(cfg, families), append(observers, checks))
 	registry.MustRegister(metrics.Changes(reconciler.Changes))
 	countTraffic(registry, cfg.Serve, reconciler, kernel, log)
-	held.show(viewOf(reconciler, cfg))
+	held.show(answersOf(reconciler, cfg))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, source := range newSources(cfg, api, reconciler, log) {
 		if aging, ok := source.(interface {
@@ -159,7 +159,7 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 		group.Go(func() error { recorder.Run(ctx); return nil })
 	}
 	follow := newReloader(cfg, tools, live{kernel.CheckScheduler, reconciler.Adjust, state.SetPatience, tools.verbosity,
-		func(c config.Config) { held.show(viewOf(reconciler, c)) }}, client, log)
+		func(c config.Config) { held.show(answersOf(reconciler, c)) }}, client, log)
 	group.Go(func() error { follow.Run(ctx); return nil })
 	shown := views{registry: registry, config: func() any { c := follow.config(); return &c.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
 	for _, s := range []server{

@@ -24,20 +24,25 @@ const (
 	workOutPause    = 20 * time.Millisecond
 )
 
-// workOut finds out what a daemon with these flags would want of this node's kernel, and changes nothing. It is a
-// reconciler's answer after its first complete round, on a kernel that is only looked at.
-func workOut(ctx context.Context, flags *config.Flags) (view admin.View, err error) {
+// errIncomplete: not everything that is to be known is.
+var errIncomplete = errors.New("not everything has been got from the sources yet (see the daemon's log), so that it is not known what is wanted: try again")
+
+// workOut finds out what a daemon with these flags would say of this node's kernel, and changes nothing. It is a
+// reconciler's answer after its first complete round, on a kernel that is only looked at. Who asks is given answers until
+// there is no error.
+func workOut[T any](ctx context.Context, flags *config.Flags, ask func(context.Context, admin.Answers) (T, error)) (answer T, err error) {
+	var none T
 	machine, err := thisMachine()
 	if err != nil {
-		return admin.View{}, err
+		return none, err
 	}
 	cfg, err := flags.Load(machine)
 	if err != nil {
-		return admin.View{}, withStatus(statusConfig, err)
+		return none, withStatus(statusConfig, err)
 	}
 	log, err := newLogger(cfg.Logging, newVerbosity(cfg.Logging))
 	if err != nil {
-		return admin.View{}, fmt.Errorf("set up the log: %w", err)
+		return none, fmt.Errorf("set up the log: %w", err)
 	}
 	log = log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))
 	ctx, cancel := context.WithTimeout(ctx, workOutPatience)
@@ -45,11 +50,11 @@ func workOut(ctx context.Context, flags *config.Flags) (view admin.View, err err
 	api := connect(ctx, cfg.API)
 	opened, err := host.Open(ctx, host.Options{})
 	if err != nil {
-		return admin.View{}, withStatus(statusKernel, err)
+		return none, withStatus(statusKernel, err)
 	}
 	defer func() { err = errors.Join(err, opened.Close()) }()
 	if _, err := api.await(); err != nil {
-		return admin.View{}, withStatus(statusSource, err)
+		return none, withStatus(statusSource, err)
 	}
 	only := &onlooker{Kernel: opened, host: opened}
 	reconciler := reconcile.New(only, reconcileOptions(cfg, opened.Families()), newLogObserver(log))
@@ -59,24 +64,25 @@ func workOut(ctx context.Context, flags *config.Flags) (view admin.View, err err
 		group.Go(func() error { return withStatus(statusSource, source.Run(ctx)) })
 	}
 	group.Go(func() error { reconciler.Run(ctx); return nil })
-	view, err = awaitComplete(ctx, viewOf(reconciler, cfg))
+	answers := answersOf(reconciler, cfg)
+	answer, err = awaitAnswer(ctx, func(ctx context.Context) (T, error) { return ask(ctx, answers) })
 	done()
 	if failed := group.Wait(); failed != nil {
-		return admin.View{}, failed
+		return none, failed
 	}
-	return view, err
+	return answer, err
 }
 
-// awaitComplete returns the first view that is complete.
-func awaitComplete(ctx context.Context, look func(context.Context) (admin.View, error)) (admin.View, error) {
+// awaitAnswer returns the first answer without an error.
+func awaitAnswer[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	for {
-		view, err := look(ctx)
-		if err == nil && view.State.Complete {
-			return view, nil
+		answer, err := ask(ctx)
+		if err == nil {
+			return answer, nil
 		}
 		select {
 		case <-ctx.Done():
-			return admin.View{}, withStatus(statusSource, fmt.Errorf("the sources have not delivered everything within %v: "+
+			return answer, withStatus(statusSource, fmt.Errorf("the sources have not delivered everything within %v: "+
 				"look whether the API server answers, and whether it lets list services, endpointslices and nodes", workOutPatience))
 		case <-time.After(workOutPause):
 		}

@@ -1,8 +1,10 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"kube-ipvs-proxy/internal/dataplane"
@@ -26,10 +28,45 @@ type View struct {
 	Owners     Owners
 	// Draining are the real servers with weight 0 that are not wanted, in order.
 	Draining []dataplane.Member
+	Basis    Basis
+}
+
+// Basis is what Services were translated with. Pods are told by the CIDRs in effect, those of the Node object included.
+type Basis struct {
+	Facts   service.Facts
+	Options service.Options
 }
 
 // Owners says for whom the objects of a View are there: Pools[i] for Objects.Pools[i], and so on.
 type Owners struct{ Pools, Addresses, Entries []Owner }
+
+// Delivered is a Service with its slices, as a source has delivered it.
+type Delivered struct {
+	Source string
+	service.View
+}
+
+// Services returns those Services of complete sources that the caller wants, in order. The function is called for each of
+// them while sources wait: it has to be quick.
+func (r *Reconciler) Services(want func(service.View) bool) []Delivered {
+	r.inbox.mu.Lock()
+	defer r.inbox.mu.Unlock()
+	var found []Delivered
+	for _, s := range r.inbox.sources {
+		if len(s.awaited) > 0 {
+			continue
+		}
+		for name := range s.catalog.Names() {
+			if view, exists := s.catalog.View(name); exists && want(view) {
+				found = append(found, Delivered{s.name, view})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b Delivered) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Name.String(), b.Name.String()))
+	})
+	return found
+}
 
 // Owner is the Service for which an object is there. Of several that want it, it is the one that counts.
 type Owner struct {
@@ -66,7 +103,16 @@ func (r *Reconciler) View(ctx context.Context) (View, error) {
 func (r *Reconciler) look() moment {
 	l := &r.loop
 	return moment{wanted: l.ledger.Owned(), View: View{At: r.options.Clock.Now(), Complete: l.status.complete, LastRound: l.started,
-		LastAudit: r.survey.audited, Waiting: len(l.retries.objects), Foundation: r.foundation(), Draining: l.planner.Drains(l.ledger)}}
+		LastAudit: r.survey.audited, Waiting: len(l.retries.objects), Foundation: r.foundation(), Draining: l.planner.Drains(l.ledger),
+		Basis: r.basis()}}
+}
+
+func (r *Reconciler) basis() Basis {
+	b := Basis{r.loop.facts, r.options.Service}
+	if b.Options.Masquerade.Local.NodeCIDRs {
+		b.Options.Masquerade.Local.CIDRs = b.Facts.Node.PodCIDRs
+	}
+	return b
 }
 
 func (r *Reconciler) owners(all []*ledger.Owner) []Owner {
