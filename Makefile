@@ -66,7 +66,7 @@ promtool: $(BIN)/promtool ## put promtool, which tests the alert rules, into .ca
 
 .PHONY: unit
 unit: promtool ## run the tests that need no special kernel
-	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/deploy/monitoring ./e2e/lab | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
+	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/deploy/monitoring ./e2e/lab ./e2e/standin | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
 	@cd e2e/controlplane && $(GOTEST) ./...
 
 .PHONY: kernel-test
@@ -118,6 +118,10 @@ image: ## build the container image IMAGE=kube-ipvs-proxy:dev with buildah (BASE
 	$(BUILDAH) build $(IMAGEFLAGS) --timestamp $(EPOCH) --build-arg SOURCE_DATE_EPOCH=$(EPOCH) \
 		--build-arg REVISION=$$(git rev-parse HEAD) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(GO_IMAGE),--build-arg GO_IMAGE=$(GO_IMAGE)) \
 		-t $(IMAGE) .
+
+.PHONY: docs
+docs: ## write the tables of manifests/reference.md from the code (the tests fail when they differ)
+	@UPDATE_REFERENCE=1 go test -count=1 -p 1 -run '^TestReference' ./internal/app ./internal/metrics
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0

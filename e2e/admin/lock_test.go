@@ -35,15 +35,7 @@ func TestTwoDaemons(t *testing.T) {
 func TestKubeProxyRuns(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	listener, err := n.Listen(topology.TCP, netip.MustParseAddrPort("127.0.0.1:10249"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("iptables")) // who asked may have gone
-	})}
-	go func() { _ = web.Serve(listener) }() // until it is closed
-	t.Cleanup(func() { _ = web.Close() })
+	n.answersAsKubeProxy(t, "iptables")
 	status, words := n.start(t).ends(t)
 	if status != rival || !strings.Contains(words, "iptables") || !strings.Contains(words, "delete daemonset kube-proxy") {
 		t.Errorf("the daemon ended with status %d and %q", status, words)
@@ -51,4 +43,18 @@ func TestKubeProxyRuns(t *testing.T) {
 	d := n.start(t, "--ignore-kube-proxy")
 	d.serves(t)
 	d.stop(t)
+}
+
+// answersAsKubeProxy has something answer on the node as kube-proxy does in a mode, until the test ends.
+func (n node) answersAsKubeProxy(t *testing.T, mode string) {
+	t.Helper()
+	listener, err := n.Listen(topology.TCP, netip.MustParseAddrPort("127.0.0.1:10249"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(mode)) // who asked may have gone
+	})}
+	go func() { _ = web.Serve(listener) }() // until it is closed
+	t.Cleanup(func() { _ = web.Close() })
 }

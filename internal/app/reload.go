@@ -21,6 +21,12 @@ import (
 // rename and the swap of a ConfigMap's symbolic link all the same.
 const reloadPeriod = 2 * time.Second
 
+// Reasons of Events. The reference for operators has these comments, too.
+const (
+	reasonInvalid = "InvalidConfiguration" // Node: the changed configuration file cannot be used, and the last good one stays in effect
+	reasonRestart = "RestartNeeded"        // Node: fields of the configuration file changed, which are named, that only a new process takes over
+)
+
 // reloader follows the configuration file.
 type reloader struct {
 	clock clock.WithTicker
@@ -125,7 +131,7 @@ func (r *reloader) failed(ctx context.Context, err error) {
 	}
 	r.told.failure = err.Error()
 	r.log.Error("the changed configuration cannot be used, and the last good one stays in effect", zap.Error(err))
-	r.event(ctx, "InvalidConfiguration", "The changed configuration cannot be used, and the last good one stays in effect: "+err.Error())
+	r.event(ctx, reasonInvalid, "The changed configuration cannot be used, and the last good one stays in effect: "+err.Error())
 }
 
 // succeeded reports what became of the file.
@@ -148,7 +154,7 @@ func (r *reloader) succeeded(ctx context.Context, changes config.Changes) {
 		const how = "these fields of the configuration changed, and only a new process takes them over: recreate the pod (kubectl delete pod), " +
 			"or restart the service"
 		r.log.Warn(how, zap.Strings("fields", changes.Restart))
-		r.event(ctx, "RestartNeeded", strings.Join(changes.Restart, ", ")+": "+how)
+		r.event(ctx, reasonRestart, strings.Join(changes.Restart, ", ")+": "+how)
 	}
 	r.told.restart = changes.Restart
 }

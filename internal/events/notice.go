@@ -16,12 +16,16 @@ import (
 	"kube-ipvs-proxy/internal/service"
 )
 
-// What Events say of themselves. The reasons are what to search for; the action is what was to be done.
+// What Events say of themselves. The action is what was to be done.
 const (
-	controller     = "kube-ipvs-proxy"
-	reasonConflict = "ServiceConflict"
-	reasonProblem  = "ServiceProblem"
-	action         = "Serve"
+	controller = "kube-ipvs-proxy"
+	action     = "Serve"
+)
+
+// The reasons, which are what to search for. The reference for operators has these comments, too.
+const (
+	reasonConflict = "ServiceConflict" // Service: another Service, which is named, has an address and port, or a NodePort, that this one wants
+	reasonProblem  = "ServiceProblem"  // Service: a field, which is named, has a value that cannot be used; the rest of the Service is served
 )
 
 // mostNote is the longest note that the API takes, in bytes.

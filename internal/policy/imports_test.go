@@ -38,6 +38,7 @@ func mayImport() map[string][]string {
 		"admin":             {"reconcile", service, dataplane, "ledger", "plan", kernel},
 		"config":            {service, dataplane},
 		"policy":            {},
+		"reference":         {},
 	}
 }
 
