@@ -106,6 +106,33 @@ func TestViewTellsWhatDrains(t *testing.T) {
 	})
 }
 
+// The Services that somebody wants to know of come with their slices, once their source is complete; the view has what
+// they were translated with.
+func TestServicesAsDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := startViewed(t, newFake(t))
+		v.source.SetService(web("web", "10.96.0.1", 30080))
+		v.source.SetService(web("other", "10.96.0.2", 0))
+		v.source.SetSlice(slice("web", "10.0.0.1"))
+		named := func(one service.View) bool { return one.Name.Name == "web" }
+		if found := v.reconciler.Services(named); len(found) != 0 {
+			t.Errorf("%v of an incomplete source", found)
+		}
+		v.complete()
+		found := v.reconciler.Services(named)
+		if len(found) != 1 || found[0].Source != "api" || found[0].Name.Name != "web" || len(found[0].Slices()) != 1 {
+			t.Errorf("found %+v", found)
+		}
+		if all := v.reconciler.Services(func(service.View) bool { return true }); len(all) != 2 {
+			t.Errorf("all are %+v", all)
+		}
+		basis := v.view().Basis
+		if basis.Options.Scheduler != options().Service.Scheduler || !slices.Equal(basis.Facts.Families, options().Families) || basis.Facts.Node.Name != options().NodeName {
+			t.Errorf("basis %+v", basis)
+		}
+	})
+}
+
 // A view that nobody is there to give is an error when the caller's patience ends.
 func TestViewWithoutRun(t *testing.T) {
 	r := reconcile.New(newFake(t), options(), &recorder{})
