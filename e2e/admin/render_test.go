@@ -75,9 +75,9 @@ func sorted(text string) []string {
 	return lines
 }
 
-// From an API server the same is worked out without a daemon as with one.
+// From an API server the same is worked out without a daemon as with one. Nobody else may write there meanwhile: other tests
+// that do are parallel, and begin when this one has ended.
 func TestVerifyAgainstTheAPIServer(t *testing.T) {
-	t.Parallel()
 	binary := cluster.Binary(t)
 	c := cluster.New(t, topology.Options{})
 	c.AddServer(t, c.Node, "one")

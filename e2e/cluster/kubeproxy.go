@@ -13,7 +13,7 @@ import (
 )
 
 // stopPatience is how long kube-proxy may take to end.
-const stopPatience = 20 * time.Second
+const stopPatience = 2 * time.Minute
 
 // KubeProxy is kube-proxy 1.37 on a node. Its methods must not be called at the same time.
 type KubeProxy struct {

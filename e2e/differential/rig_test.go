@@ -20,7 +20,7 @@ const (
 	// settlePatience is how long both may take to do what was written: far longer than they do.
 	settlePatience = 8 * time.Minute
 	// equalPatience is how long after that they may differ.
-	equalPatience = 6 * time.Second
+	equalPatience = 20 * time.Second
 	// pause is the time between two looks at the kernel, for which processes are started.
 	pause = 300 * time.Millisecond
 	// cleanupPatience bounds the removal of a case's objects.
