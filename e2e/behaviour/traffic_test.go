@@ -16,7 +16,7 @@ import (
 // was deleted by hand and made anew; with the Service they go.
 func TestTrafficMetrics(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "--ipvs-sync-period=2s", "--endpoint-metrics-limit=100")
+	s := newScene(t, "--ipvs-sync-period=2s", "--endpoint-metrics-limit=10000")
 	service := s.AddService(t, "counted", cluster.Type(corev1.ServiceTypeNodePort))
 	service.SetEndpoints(t, s.Endpoint(s.web))
 	ways := cluster.Of(cluster.Ways(cluster.ClusterIP, cluster.NodePort), topology.TCP)
