@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	startPatience  = 30 * time.Minute // kube-proxy takes 8 for 5,000 Services in ipvs mode
-	changePatience = 10 * time.Minute // kube-proxy in ipvs mode may still be at the end of its start
+	startPatience  = 30 * time.Minute      // kube-proxy takes 8 for 5,000 Services in ipvs mode
+	changePatience = 10 * time.Minute      // kube-proxy in ipvs mode may still be at the end of its start
 	pause          = 50 * time.Millisecond // between two changes, so that each is one of its own
 	settled        = 2 * time.Second       // what a start left to do is not the changes'
 	leastChanges   = 5                     // however long they take
