@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -157,10 +158,11 @@ func (v *ipvsView) awaitServers(ctx context.Context, o options) (time.Time, erro
 // sweepInterval is how often all addresses are read while a program starts.
 const sweepInterval = 20 * time.Second
 
-// sweep looks at the addresses themselves, in case an event was lost.
+// sweep looks at the addresses themselves, in case an event was lost. A list that an addition interrupted may lack some, but
+// what it has is there; the next sweep sees the rest.
 func (v *ipvsView) sweep() error {
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
-	if err != nil {
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("list addresses: %w", err)
 	}
 	for _, address := range addresses {
