@@ -139,26 +139,31 @@ func (b *inbox) namePorts(pools []dataplane.Pool, owners []Owner) {
 	for i, owner := range owners {
 		if catalog := catalogs[owner.Source]; catalog != nil {
 			view, _ := catalog.View(owner.Service)
-			owners[i].Port = portOf(view.Ports, pools[i])
+			owners[i].Port = portOf(view.Service, pools[i])
 		}
 	}
 }
 
-// portOf returns the name of the port that a pool is for: the one with its number, or with that as its NodePort.
-func portOf(ports []service.Port, pool dataplane.Pool) string {
+// portOf returns the name of the port that a pool is for: at an address of the Service the one with the pool's number, at
+// others the one with that as its NodePort. One port may have the number that another has as its NodePort. Where only the
+// other way leads to a port, because the Service is changing, that one counts.
+func portOf(s service.Service, pool dataplane.Pool) string {
 	key := pool.Key
 	if len(pool.For) > 0 {
 		key = pool.For[0]
 	}
-	name := ""
-	for _, port := range ports {
-		switch {
-		case port.Protocol != key.Protocol:
-		case port.Port == key.Port:
-			return port.Name
-		case port.NodePort == key.Port:
-			name = port.Name
-		}
+	byNumber := func(p service.Port) bool { return p.Protocol == key.Protocol && p.Port == key.Port }
+	byNodePort := func(p service.Port) bool { return p.Protocol == key.Protocol && p.NodePort == key.Port }
+	first, second := byNodePort, byNumber
+	if slices.Contains(s.VIPs.Cluster, key.Addr) || slices.Contains(s.VIPs.External, key.Addr) || slices.Contains(s.VIPs.LoadBalancer, key.Addr) {
+		first, second = byNumber, byNodePort
 	}
-	return name
+	at := slices.IndexFunc(s.Ports, first)
+	if at < 0 {
+		at = slices.IndexFunc(s.Ports, second)
+	}
+	if at < 0 {
+		return ""
+	}
+	return s.Ports[at].Name
 }

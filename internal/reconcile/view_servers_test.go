@@ -46,6 +46,28 @@ func TestServersAreThoseOfServices(t *testing.T) {
 	})
 }
 
+// The number of one port can be the NodePort of another: at the node's addresses it is the NodePort that counts.
+func TestServersOfNumbersUsedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := startViewed(t, newFake(t))
+		twice := web("web", "10.96.0.1", 30080)
+		twice.Ports = append(twice.Ports, service.Port{Name: "other", Protocol: dataplane.TCP, Port: 30080, NodePort: 30081})
+		v.source.SetService(twice)
+		v.complete()
+		servers, err := v.reconciler.Servers(t.Context())
+		if err != nil || len(servers) != 4 {
+			t.Fatalf("%v: servers %+v", err, servers)
+		}
+		for _, server := range servers {
+			atClusterIP := server.Key.Addr == netip.MustParseAddr("10.96.0.1")
+			want := map[bool]map[uint16]string{true: {80: "http", 30080: "other"}, false: {30080: "http", 30081: "other"}}[atClusterIP][server.Key.Port]
+			if server.Owner.Port != want {
+				t.Errorf("%s is for port %q, want %q", server.Key, server.Owner.Port, want)
+			}
+		}
+	})
+}
+
 // Nobody there to answer is an error when the caller's patience ends.
 func TestServersWithoutRun(t *testing.T) {
 	r := reconcile.New(newFake(t), options(), &recorder{})
