@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/reconcile"
@@ -16,6 +17,12 @@ import (
 type servedPort struct {
 	service service.Name
 	port    string
+}
+
+// portOf returns the port of an owner, named as labels can be: they are UTF-8, of which a source may deliver something else.
+func portOf(owner reconcile.Owner) servedPort {
+	label := func(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
+	return servedPort{service.Name{Namespace: label(owner.Service.Namespace), Name: label(owner.Service.Name)}, label(owner.Port)}
 }
 
 func (p servedPort) compare(o servedPort) int {
@@ -90,7 +97,7 @@ func (t *totals) know(servers []reconcile.Server) map[dataplane.VirtualServerKey
 	owners := make(map[dataplane.VirtualServerKey]servedPort, len(servers))
 	present := make(map[servedPort]struct{}, len(servers))
 	for _, server := range servers {
-		port := servedPort{server.Owner.Service, server.Owner.Port}
+		port := portOf(server.Owner)
 		owners[server.Key], present[port] = port, struct{}{}
 		if t.ports[port] == nil {
 			t.ports[port] = &portUse{}
