@@ -178,8 +178,12 @@ func fetch(ctx context.Context, connection net.Conn, path string) ([]byte, error
 	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return nil, fmt.Errorf("read the answer to %s: %w", path, err)
 	}
-	if response.StatusCode != http.StatusOK {
+	switch response.StatusCode {
+	case http.StatusOK:
+		return body, nil
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("the daemon is of another version than this program and does not know %s: use the program that it runs", path)
+	default:
 		return nil, fmt.Errorf("%s answers %s: %s", path, response.Status, strings.TrimSpace(string(body)))
 	}
-	return body, nil
 }

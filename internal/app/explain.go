@@ -107,7 +107,7 @@ func explain(ctx context.Context, flags *config.Flags, asked request, out io.Wri
 	if asked.format == "json" {
 		err = printJSON(out, said)
 	} else {
-		_, err = io.WriteString(out, said.String())
+		_, err = io.WriteString(out, printable(said.String()))
 	}
 	if err != nil {
 		return withStatus(statusNoExplanation, err)

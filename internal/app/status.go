@@ -71,7 +71,7 @@ func statusCommand() *cobra.Command {
 				err = s.check()
 			}
 			if err == nil {
-				err = s.run(command.Context(), command.OutOrStdout())
+				err = s.run(command.Context(), command.OutOrStdout(), command.ErrOrStderr())
 			}
 			return withStatus(statusNotShown, err)
 		},
@@ -91,14 +91,15 @@ func (s shown) check() error {
 }
 
 // run shows the status once, or until the context ends.
-func (s shown) run(ctx context.Context, out io.Writer) error {
+func (s shown) run(ctx context.Context, out, warnings io.Writer) error {
 	driver, err := ipvs.Open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = driver.Close() }() // nothing was written
+	look := func(ctx context.Context) (admin.Status, error) { return s.look(ctx, driver) }
 	if !s.watch {
-		status, err := s.look(ctx, driver)
+		status, err := steady(ctx, look)
 		if err != nil {
 			return err
 		}
@@ -106,14 +107,14 @@ func (s shown) run(ctx context.Context, out io.Writer) error {
 	}
 	for {
 		started := time.Now()
-		status, err := s.look(ctx, driver)
+		status, err := steady(ctx, look)
 		switch {
 		case ctx.Err() != nil:
 			return nil // it was watched until somebody had seen enough
 		case err == nil:
 			err = s.print(status, out)
 		default: // a daemon that restarts, for example: it comes back
-			_, err = fmt.Fprintf(out, "%s%v\n", clearScreen(out), err)
+			err = complain(err, out, warnings)
 		}
 		if err != nil {
 			return err
@@ -126,6 +127,38 @@ func (s shown) run(ctx context.Context, out io.Writer) error {
 	}
 }
 
+// complain tells why there is nothing to show: in its place on a terminal, and elsewhere apart from what programs read.
+func complain(about error, out, warnings io.Writer) error {
+	to, text := warnings, printable(about.Error())+"\n"
+	if _, is := terminal(out); is {
+		to, text = out, clearScreen(out)+text
+	}
+	_, err := io.WriteString(to, text)
+	return err
+}
+
+const (
+	// steadyLooks is how often it is looked at most before what is missing or not wanted is told.
+	steadyLooks = 3
+	// steadyPause is what the daemon is given to finish what it is doing.
+	steadyPause = 200 * time.Millisecond
+)
+
+// steady looks again where something is missing or not wanted: a change between asking the daemon and asking IPVS looks like that.
+func steady(ctx context.Context, look func(context.Context) (admin.Status, error)) (admin.Status, error) {
+	for looks := 1; ; looks++ {
+		status, err := look(ctx)
+		if err != nil || !status.Daemon || status.Summary.Missing+status.Summary.Stray == 0 || looks == steadyLooks {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return status, ctx.Err()
+		case <-time.After(steadyPause):
+		}
+	}
+}
+
 // print shows a status in the format that is asked for.
 func (s shown) print(status admin.Status, out io.Writer) error {
 	if s.format == "json" {
@@ -134,13 +167,19 @@ func (s shown) print(status admin.Status, out io.Writer) error {
 	text := status.Text(paintFor(out))
 	if s.watch {
 		if lines := linesOf(out); lines > 0 {
-			text = admin.Fit(text, lines)
+			text = unwrapped + admin.Fit(text, lines) + wrapped
 		}
 		text = clearScreen(out) + text
 	}
 	_, err := io.WriteString(out, text)
 	return err
 }
+
+// Between these a terminal cuts lines that are too long, instead of letting the first lines of a full screen go for their ends.
+const (
+	unwrapped = "\x1b[?7l"
+	wrapped   = "\x1b[?7h"
+)
 
 // look asks the daemon what it wants, and IPVS what there is.
 func (s shown) look(ctx context.Context, driver *ipvs.Driver) (admin.Status, error) {
@@ -152,6 +191,9 @@ func (s shown) look(ctx context.Context, driver *ipvs.Driver) (admin.Status, err
 		if !slices.ContainsFunc(view.VirtualServers, func(v admin.VirtualServer) bool {
 			return v.Owner.Namespace == name.Namespace && v.Owner.Name == name.Name
 		}) {
+			if !view.State.Complete {
+				return admin.Status{}, errIncomplete
+			}
 			return admin.Status{}, fmt.Errorf("no Service %s is served on this node", name)
 		}
 	}
@@ -235,7 +277,7 @@ func clearScreen(out io.Writer) string {
 // paintFor returns colours for a terminal, unless they are not wanted (no-color.org).
 func paintFor(out io.Writer) admin.Paint {
 	if _, is := terminal(out); is && os.Getenv("NO_COLOR") == "" {
-		return admin.Colours
+		return careful(admin.Colours)
 	}
-	return admin.Colourless
+	return careful(admin.Colourless)
 }
