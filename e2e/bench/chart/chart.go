@@ -44,6 +44,8 @@ func (c Chart) Draw(path string) error {
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.ConstantTicks(c.ticks()), plainTicks{}
 	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding, p.Legend.TextStyle.Font.Size = vg.Points(3), vg.Points(10)
+	p.Title.Padding = vg.Points(6)
 	p.Add(plotter.NewGrid())
 	drawn := 0
 	for _, line := range c.Lines {
@@ -58,7 +60,8 @@ func (c Chart) Draw(path string) error {
 	if drawn == 0 {
 		return fmt.Errorf("chart %q has no points", c.Title)
 	}
-	p.Y.Max *= 4 // room for the legend
+	p.Y.Max *= 4                                // room for the legend
+	p.X.Max, p.Y.Min = p.X.Max*1.2, p.Y.Min/1.3 // room for half of the last label, and for marks at the bottom
 	return p.Save(width, height, path)
 }
 
