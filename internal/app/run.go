@@ -63,6 +63,7 @@ func run(ctx context.Context, flags *config.Flags, ignoreRival bool, out io.Writ
 	defer held.close()
 	api := &connection{}
 	if !cfg.Run.Cleanup && !cfg.Run.InitOnly {
+		countRequests(tools.registry, clock.RealClock{})
 		api = connect(ctx, cfg.API) // it takes as long as what follows, and needs nothing of it
 	}
 	kernel, err := host.Open(ctx, tools.hostOptions(log))

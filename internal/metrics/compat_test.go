@@ -53,6 +53,7 @@ func everything(t *testing.T) *prometheus.Registry {
 	k.RestoreFailed(dataplane.IPv4)
 	k.FlowsDeleted(dataplane.IPv6, time.Second, 2)
 	metrics.NewReload(registry, now)
+	requested(t, registry, now)
 	registry.MustRegister(metrics.Changes(func() reconcile.Changes { return reconcile.Changes{} }),
 		metrics.SourceAges(func() map[string]time.Duration { return map[string]time.Duration{"kube/services": time.Second} }),
 		metrics.EventOutcomes(func() map[string]float64 { return map[string]float64{"created": 1} }))

@@ -23,10 +23,11 @@ func TestReferenceHasTheMetrics(t *testing.T) {
 		rows[prefix] = append(rows[prefix], []string{reference.Code(family.GetName()),
 			strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp()})
 	}
-	if len(rows) != 2 || len(rows["kube"]) < 15 || len(rows["kubeproxy"]) < 14 {
+	if len(rows) != 3 || len(rows["kube"]) < 15 || len(rows["kubeproxy"]) < 14 || len(rows["rest"]) != 14 {
 		t.Fatalf("metrics are missing, or belong to nobody: %v", rows)
 	}
 	head := []string{"metric", "type", "labels", "what"}
 	reference.Check(t, "own metrics", reference.Table(head, rows["kube"]))
 	reference.Check(t, "metrics of kube-proxy", reference.Table(head, rows["kubeproxy"]))
+	reference.Check(t, "metrics of requests", reference.Table(head, rows["rest"]))
 }
