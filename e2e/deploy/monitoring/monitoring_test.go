@@ -8,61 +8,34 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/yaml"
-
-	"kube-ipvs-proxy/internal/dataplane"
-	"kube-ipvs-proxy/internal/metrics"
-	"kube-ipvs-proxy/internal/reconcile"
 )
 
 const directory = "../../../manifests/monitoring/"
 
-// names collects the names of what is registered.
+// names are names of metrics.
 type names map[string]bool
 
-var _ prometheus.Registerer = names{}
-
-// Register implements prometheus.Registerer.
-func (n names) Register(collector prometheus.Collector) error {
-	n.MustRegister(collector)
-	return nil
-}
-
-// MustRegister implements prometheus.Registerer.
-func (n names) MustRegister(all ...prometheus.Collector) {
-	described := make(chan *prometheus.Desc)
-	go func() {
-		defer close(described)
-		for _, collector := range all {
-			collector.Describe(described)
-		}
-	}()
-	for description := range described {
-		_, rest, _ := strings.Cut(description.String(), `fqName: "`)
-		name, _, _ := strings.Cut(rest, `"`)
-		n[name] = true
-	}
-}
-
-// Unregister implements prometheus.Registerer.
-func (n names) Unregister(prometheus.Collector) bool { return false }
-
-// exported are the names of all metrics that the daemon may export, and up, which is Prometheus' own.
-func exported() names {
+// exported are the names of all metrics that the daemon may export, and up, which is Prometheus' own. Those of the project
+// are in the reference, which is written from the code.
+func exported(t *testing.T) names {
+	t.Helper()
 	all := names{"up": true}
-	metrics.New(all, clock.RealClock{}, dataplane.Families())
-	metrics.NewKernel(all)
-	all.MustRegister(
-		metrics.Changes(func() reconcile.Changes { return reconcile.Changes{} }),
-		metrics.EventOutcomes(func() map[string]float64 { return nil }),
-		metrics.SourceAges(func() map[string]time.Duration { return nil }),
-		metrics.Traffic(metrics.TrafficSource{}, metrics.TrafficLimits{}),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (?:counter|gauge|histogram) \\|").FindAllStringSubmatch(string(read(t, "../reference.md")), -1) {
+		all[row[1]] = true
+	}
+	runtime := prometheus.NewRegistry()
+	runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	families, err := runtime.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		all[family.GetName()] = true
+	}
 	return all
 }
 
@@ -139,7 +112,7 @@ func selectors(expression string) []string {
 // Rules and dashboard name metrics that exist.
 func TestMetricsExist(t *testing.T) {
 	t.Parallel()
-	all := exported()
+	all := exported(t)
 	alerts, panels := expressions(t)
 	if len(alerts) < 10 || len(panels) < 20 {
 		t.Fatalf("there are %d alerts and %d panels: they are not where this test looks", len(alerts), len(panels))
