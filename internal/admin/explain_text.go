@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // mostListed is how many endpoints are listed as text; -o json has all.
@@ -147,11 +148,17 @@ func endpointTable(endpoints []Candidate) string {
 	return trimLines(out.String())
 }
 
+// orDash is the cell of a table with a text that others chose: a line's end in it would look like a row of ours.
 func orDash(text string) string {
 	if text == "" {
 		return "-"
 	}
-	return text
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // trimLines drops blanks at the ends of lines.

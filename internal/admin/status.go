@@ -23,6 +23,7 @@ type Summary struct {
 	Services       int    `json:"services"`
 	VirtualServers int    `json:"virtualServers"` // with endpoints: the others are not made
 	RealServers    int    `json:"realServers"`    // wanted
+	OtherWeight    int    `json:"otherWeight"`    // of the wanted real servers, those that have another weight
 	Draining       int    `json:"draining"`       // real servers with weight 0 that are not wanted any more
 	Missing        int    `json:"missing"`        // virtual and real servers that are wanted and not there
 	Stray          int    `json:"stray"`          // real servers that are there, neither wanted nor draining
@@ -133,8 +134,10 @@ func (s *Summary) add(server ServerStatus, wanted bool) {
 	for _, real := range server.RealServers {
 		s.Active, s.Inactive = s.Active+uint64(real.Active), s.Inactive+uint64(real.Inactive)
 		switch real.State {
-		case RealServing, RealWeighted:
+		case RealServing:
 			s.RealServers++
+		case RealWeighted:
+			s.RealServers, s.OtherWeight = s.RealServers+1, s.OtherWeight+1
 		case RealMissing:
 			s.RealServers, s.Missing = s.RealServers+1, s.Missing+1
 		case RealDraining:

@@ -90,6 +90,29 @@ func TestStatusOfDrift(t *testing.T) {
 	}
 }
 
+// A real server with another weight than is wanted is an alarm in the head, too.
+func TestStatusOfAnotherWeight(t *testing.T) {
+	status := townStatus(t, func(key dataplane.VirtualServerKey, used *dataplane.Usage) {
+		if key == dataplane.KeyOf(dataplane.TCP, netip.MustParseAddr("10.96.0.1"), 80) {
+			used.Servers[0].Weight = 7
+		}
+	})
+	if s, text := status.Summary, status.Text(Colourless); s.OtherWeight != 1 || s.RealServers != 44 || s.Missing+s.Stray != 0 ||
+		!strings.Contains(text, "\n1 with another weight; ") || strings.Contains(text, "all as wanted") {
+		t.Errorf("%+v of\n%s", s, text)
+	}
+}
+
+// What others wrote stays in its cell.
+func TestCellsOfHostileText(t *testing.T) {
+	for _, text := range []string{"a\nb", "a\tb", "a\x1bb", "a\u009bb", "a\u202eb", "a\xffb"} {
+		table := endpointTable([]Candidate{{Address: netip.MustParseAddrPort("10.0.0.1:80"), Place: Place{Zone: text}, Chosen: true}})
+		if strings.Count(table, "\n") != 2 || !strings.Contains(table, "a\uFFFDb") {
+			t.Errorf("%q makes the table\n%q", text, table)
+		}
+	}
+}
+
 // The text of one Service's status, and of one without endpoints.
 func TestStatusText(t *testing.T) {
 	got := townStatus(t, nil, "town/empty", "town/hinted").Text(Colourless)

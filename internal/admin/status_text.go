@@ -78,6 +78,7 @@ func (s Status) head(paint Paint) []string {
 	add(sum.Draining, Notice, "%d draining")
 	add(sum.Missing, Alarm, "%d missing")
 	add(sum.Stray, Alarm, "%d not wanted")
+	add(sum.OtherWeight, Alarm, "%d with another weight")
 	add(s.State.Waiting, Alarm, "%d objects failed and are tried again (see the daemon's log)")
 	if len(goings) == 0 {
 		goings = []string{"all as wanted"}

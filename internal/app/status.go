@@ -148,7 +148,7 @@ const (
 func steady(ctx context.Context, look func(context.Context) (admin.Status, error)) (admin.Status, error) {
 	for looks := 1; ; looks++ {
 		status, err := look(ctx)
-		if err != nil || !status.Daemon || status.Summary.Missing+status.Summary.Stray == 0 || looks == steadyLooks {
+		if err != nil || !status.Daemon || !unsettled(status.Summary) || looks == steadyLooks {
 			return status, err
 		}
 		select {
@@ -158,6 +158,9 @@ func steady(ctx context.Context, look func(context.Context) (admin.Status, error
 		}
 	}
 }
+
+// unsettled reports whether something is not as wanted.
+func unsettled(s admin.Summary) bool { return s.Missing+s.Stray+s.OtherWeight > 0 }
 
 // print shows a status in the format that is asked for.
 func (s shown) print(status admin.Status, out io.Writer) error {

@@ -26,6 +26,7 @@ func TestStatusLooksAgain(t *testing.T) {
 		"as wanted":           {true, []admin.Summary{none}, nil, 1},
 		"a change under way":  {true, []admin.Summary{missing, none}, nil, 2},
 		"two of them":         {true, []admin.Summary{missing, stray, none}, nil, 3},
+		"drained no longer":   {true, []admin.Summary{{OtherWeight: 1}, none}, nil, 2},
 		"missing":             {true, []admin.Summary{missing, missing, missing, missing}, nil, 3},
 		"without a daemon":    {false, []admin.Summary{missing}, nil, 1},
 		"no answer":           {true, []admin.Summary{missing}, failure, 1},
