@@ -25,7 +25,7 @@ func malformed() map[string][]string {
 	return map[string][]string{
 		service("noports", "clusterIP: 10.96.1.1"):                                                              {"Service default/noports", "spec.ports", "add at least one"},
 		service("twice", "clusterIP: 10.96.1.2, ports: [{name: a, port: 80}, {name: b, port: 80}]"):             {"Service default/twice", `spec.ports[1].port "80"`, "remove one"},
-		service("octal", "clusterIP: 010.96.1.3, ports: [{port: 80}]"):                                          {"Service default/octal", `spec.clusterIP "010.96.1.3"`, "without leading zeros"},
+		service("range", "clusterIP: 10.96.1.300, ports: [{port: 80}]"):                                         {"Service default/range", `spec.clusterIP "10.96.1.300"`, "not an IP address"},
 		service("mapped", `clusterIP: "::ffff:10.96.1.4", ports: [{port: 80}]`):                                 {"Service default/mapped", "spec.clusterIP", "write 10.96.1.4"},
 		service("quic", "clusterIP: 10.96.1.5, ports: [{port: 80, protocol: QUIC}]"):                            {"Service default/quic", `spec.ports[0].protocol "QUIC"`, "use TCP, UDP or SCTP"},
 		service("high", "clusterIP: 10.96.1.6, ports: [{port: 70000}]"):                                         {"Service default/high", `spec.ports[0].port "70000"`, "1 to 65535"},

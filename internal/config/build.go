@@ -71,7 +71,7 @@ func (c *checker) node(file *v1alpha1.KubeProxyConfiguration, host Host) Node {
 		c.refuse("hostnameOverride", file.HostnameOverride, "the node has no name; give the one of its Node object, for example "+
 			"with --hostname-override=$(NODE_NAME)")
 	}
-	bind, err := netip.ParseAddr(file.BindAddress)
+	bind, err := service.ParseAddr(file.BindAddress)
 	if err != nil || bind.Zone() != "" {
 		c.refuse("bindAddress", file.BindAddress, "give an IP address of this node, or 0.0.0.0 to take the Node object's")
 	}

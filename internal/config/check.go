@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"kube-ipvs-proxy/internal/service"
 )
 
 // checker collects what is wrong with a configuration, and what is worth a warning.
@@ -74,14 +76,17 @@ func (c *checker) timeout(path string, d time.Duration) time.Duration {
 	return d.Truncate(time.Second)
 }
 
-// prefix reads a CIDR and clears the bits beyond its length.
+// prefix reads a CIDR, with leading zeros if need be, as kube-proxy does, and clears the bits beyond its length.
 func (c *checker) prefix(path, value string) (netip.Prefix, bool) {
-	p, err := netip.ParsePrefix(strings.TrimSpace(value))
+	p, err := service.ParsePrefix(strings.TrimSpace(value))
 	if err != nil || p.Addr().Is4In6() {
 		c.refuse(path, value, "give a CIDR such as 10.244.0.0/16 or fd00:10:244::/56")
 		return netip.Prefix{}, false
 	}
-	return p.Masked(), true
+	if _, strange := netip.ParsePrefix(strings.TrimSpace(value)); strange != nil {
+		c.warn("%s: %q is read as %s; write it without leading zeros, which other programs take for octal numbers", c.name(path), value, p)
+	}
+	return p, true
 }
 
 // listener checks an address to listen on.

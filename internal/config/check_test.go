@@ -2,11 +2,15 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/service"
 )
 
@@ -117,6 +121,30 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	}
 	if lines := strings.Split(err.Error(), "\n"); len(lines) != 6 || lines[0] != ErrInvalid.Error()+":" {
 		t.Errorf("not a line for each mistake:\n%v", err)
+	}
+}
+
+// Numbers of addresses are decimal whatever their zeros, as kube-proxy reads them. Of CIDRs that other programs may read
+// otherwise there is a warning.
+func TestLeadingZeros(t *testing.T) {
+	c := mustLoad(t, "--config="+written(t, "bindAddress: 192.000.002.001\nclusterCIDR: \"010.244.0.0/016,fd00::/64\"\nnodePortAddresses: [010.0.0.0/8]\n"+
+		"ipvs: {excludeCIDRs: [172.016.0.0/12]}\n"))
+	text := fmt.Sprint(c.Node.Bind, c.Masquerade.CIDRs, c.IPVS.Exclude)
+	if want := "192.0.2.1 [10.244.0.0/16 fd00::/64] [172.16.0.0/12]"; text != want {
+		t.Errorf("got %s, want %s", text, want)
+	}
+	inside, outside := netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("8.1.2.3")
+	facts := service.Facts{Families: []dataplane.Family{dataplane.IPv4}, Local: []netip.Addr{outside, inside}}
+	if got := c.Node.NodePorts.Select(facts); !slices.Equal(got, []netip.Addr{inside}) {
+		t.Errorf("NodePorts at %v, want %v", got, inside)
+	}
+	if len(c.Warnings) != 2 {
+		t.Errorf("warnings %q, want two", c.Warnings)
+	}
+	wantAll(t, strings.Join(c.Warnings, "\n"), `clusterCIDR: "010.244.0.0/016" is read as 10.244.0.0/16`, `ipvs.excludeCIDRs[0]: "172.016.0.0/12"`)
+	_, err := load(t, "--config="+written(t, "metricsBindAddress: 127.0.0.01:10249\n"))
+	if !errors.Is(err, ErrInvalid) { // kube-proxy accepts it, and then fails to listen, for ever
+		t.Errorf("an address to listen on that nobody can listen on: %v", err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	logs "k8s.io/component-base/logs/api/v1"
 	"k8s.io/kube-proxy/config/v1alpha1"
+
+	"kube-ipvs-proxy/internal/service"
 )
 
 // The ports of kube-proxy's listeners.
@@ -47,7 +49,7 @@ func setNameDefaults(file *v1alpha1.KubeProxyConfiguration) {
 	orString(&file.BindAddress, "0.0.0.0")
 	everywhere, loopback := "0.0.0.0", "127.0.0.1"
 	// What is no address at all counts as IPv6, as in kube-proxy; it is refused later.
-	if addr, err := netip.ParseAddr(file.BindAddress); err != nil || !addr.Unmap().Is4() {
+	if addr, err := service.ParseAddr(file.BindAddress); err != nil || !addr.Unmap().Is4() {
 		everywhere, loopback = "::", "::1"
 	}
 	orString(&file.HealthzBindAddress, everywhere)

@@ -48,9 +48,9 @@ const (
 
 // address returns the address that a field holds, or false and a finding when it cannot be used.
 func (f *findings) address(field, value string, allowed scope) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(value)
+	addr, err := ParseAddr(value)
 	if err != nil {
-		f.add(field, value, "not an IP address; write it without leading zeros, spaces, port or prefix length, as in 192.0.2.1 or 2001:db8::1")
+		f.add(field, value, "not an IP address; write it without spaces, port or prefix length, as in 192.0.2.1 or 2001:db8::1")
 		return netip.Addr{}, false
 	}
 	if reason := unusable(addr, allowed); reason != "" {
@@ -81,16 +81,16 @@ func unusable(addr netip.Addr, allowed scope) string {
 
 // prefix returns the CIDR that a field holds, with the host bits cleared, or false and a finding.
 func (f *findings) prefix(field, value string) (netip.Prefix, bool) {
-	prefix, err := netip.ParsePrefix(strings.TrimSpace(value))
+	prefix, err := ParsePrefix(strings.TrimSpace(value))
 	switch {
 	case err != nil:
-		f.add(field, value, "not a CIDR; write address/length without leading zeros, as in 192.0.2.0/24 or 2001:db8::/64")
+		f.add(field, value, "not a CIDR; write address/length, as in 192.0.2.0/24 or 2001:db8::/64")
 		return netip.Prefix{}, false
 	case prefix.Addr().Is4In6():
 		f.add(field, value, "an IPv4 range in IPv6 form; write it as IPv4, as in 192.0.2.0/24")
 		return netip.Prefix{}, false
 	}
-	return prefix.Masked(), true
+	return prefix, true
 }
 
 // port returns the port number that a field holds, or false and a finding.

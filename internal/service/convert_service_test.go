@@ -172,7 +172,7 @@ func TestFromServiceAddressProblems(t *testing.T) {
 			"spec.clusterIPs[1] ::ffff:10.0.0.1", "cluster 10.0.0.1 " + port},
 		{"ClusterIP outside the list", `{clusterIP: 10.0.0.1, clusterIPs: ["fd00::1"], ports: [{port: 80}]}`,
 			"", "cluster 10.0.0.1 cluster fd00::1 " + port},
-		{"leading zeros", `{clusterIP: 010.0.0.1, ports: [{port: 80}]}`, "spec.clusterIP 010.0.0.1", port},
+		{"no address", `{clusterIP: 10.0.0.256, ports: [{port: 80}]}`, "spec.clusterIP 10.0.0.256", port},
 		{"external", `{clusterIP: 10.0.0.1, ports: [{port: 80}], externalIPs: [nonsense, "", 127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 255.255.255.255, 10.0.0.1/32, 192.0.2.9, 192.0.2.9]}`,
 			"spec.externalIPs[0] nonsense\nspec.externalIPs[1]\nspec.externalIPs[2] 127.0.0.1\nspec.externalIPs[3] 224.0.0.1\nspec.externalIPs[4] 0.0.0.0\n" +
 				"spec.externalIPs[5] 169.254.1.1\nspec.externalIPs[6] 255.255.255.255\nspec.externalIPs[7] 10.0.0.1/32", "cluster 10.0.0.1 external 192.0.2.9 " + port},
@@ -180,8 +180,8 @@ func TestFromServiceAddressProblems(t *testing.T) {
 			"spec.externalIPs[0] fe80::1%eth0", "cluster fd00::1 external 2001:db8::1 " + port},
 		{"external of another family", `{clusterIP: 10.0.0.1, ports: [{port: 80}], externalIPs: ["2001:db8::1"]}`,
 			"spec.externalIPs 2001:db8::1", "cluster 10.0.0.1 " + port},
-		{"family unknown", `{ipFamilies: [IPv5, IPv6], clusterIP: 010.0.0.1, externalIPs: ["2001:db8::1"], ports: [{port: 80}]}`,
-			"spec.clusterIP 010.0.0.1\nspec.ipFamilies[0] IPv5", "external 2001:db8::1 " + port},
+		{"family unknown", `{ipFamilies: [IPv5, IPv6], clusterIP: 10.0.0.256, externalIPs: ["2001:db8::1"], ports: [{port: 80}]}`,
+			"spec.clusterIP 10.0.0.256\nspec.ipFamilies[0] IPv5", "external 2001:db8::1 " + port},
 	})
 }
 

@@ -184,7 +184,7 @@ func TestFromEndpointsProblems(t *testing.T) {
 metadata: {namespace: default, name: web}
 subsets:
 - addresses: [{ip: web.example.com}, {ip: 127.0.0.1}]
-  notReadyAddresses: [{ip: 010.0.0.1}]
+  notReadyAddresses: [{ip: 10.0.0.256}]
   ports: [{port: 8080}, {name: x, port: 70000}, {name: y, port: 1, protocol: QUIC}]
 - addresses: [{ip: 10.0.0.1}]
 `))
@@ -195,7 +195,7 @@ subsets:
 subsets[0].ports[2].protocol QUIC
 subsets[0].addresses[0].ip web.example.com
 subsets[0].addresses[1].ip 127.0.0.1
-subsets[0].notReadyAddresses[0].ip 010.0.0.1
+subsets[0].notReadyAddresses[0].ip 10.0.0.256
 subsets[1].ports`
 	if diff := cmp.Diff(want, brief(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -207,7 +207,7 @@ func TestFromNode(t *testing.T) {
 metadata: {name: node-1, deletionTimestamp: "2026-01-02T03:04:05Z", labels: {topology.kubernetes.io/zone: z1}}
 spec:
   podCIDR: 10.244.1.0/24
-  podCIDRs: [10.244.1.0/24, "fd00:244:1::/64", 010.1.0.0/16]
+  podCIDRs: [10.244.1.0/24, "fd00:244:1::/64", 256.1.0.0/16]
   taints: [{key: other, effect: NoSchedule}, {key: ToBeDeletedByClusterAutoscaler, value: "1", effect: NoSchedule}]
 status:
   addresses:
@@ -224,7 +224,7 @@ status:
 	if text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
-	if brief(problems) != "status.addresses[4].address 0.0.0.0\nspec.podCIDRs[2] 010.1.0.0/16" || problems[0].Object != "Node node-1" {
+	if brief(problems) != "status.addresses[4].address 0.0.0.0\nspec.podCIDRs[2] 256.1.0.0/16" || problems[0].Object != "Node node-1" {
 		t.Errorf("problems %v", problems)
 	}
 	single, problems := FromNode(parsed[corev1.Node](t, `{metadata: {name: n}, spec: {podCIDR: 10.1.2.3/24}}`))

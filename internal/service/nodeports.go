@@ -44,13 +44,13 @@ func ParseNodePortAddresses(values []string) (NodePortAddresses, error) {
 			n.prefixes = append(n.prefixes, netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"))
 		default:
 			keyword = false
-			prefix, err := netip.ParsePrefix(value)
+			prefix, err := ParsePrefix(value)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%w[%d]: %q: give a CIDR or one of the keywords primary, localhost, all",
 					ErrNodePortAddresses, i, value))
 				continue
 			}
-			n.prefixes = append(n.prefixes, prefix.Masked())
+			n.prefixes = append(n.prefixes, prefix)
 		}
 		if keyword && slices.Contains(values[:i], value) {
 			errs = append(errs, fmt.Errorf("%w[%d]: %q: name the keyword once", ErrNodePortAddresses, i, value))
