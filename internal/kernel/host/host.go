@@ -49,6 +49,7 @@ type (
 		Connections(context.Context, []dataplane.VirtualServerKey) (map[dataplane.VirtualServerKey]map[netip.AddrPort]uint32, error)
 		Order(context.Context) ([]dataplane.VirtualServerKey, error)
 		Usage(context.Context, []dataplane.VirtualServerKey, func(dataplane.VirtualServerKey, dataplane.Usage)) error
+		UsageOfFew(context.Context, []dataplane.VirtualServerKey, func(dataplane.VirtualServerKey, dataplane.Usage)) error
 		CheckScheduler(context.Context, string) error
 		SetTimeouts(context.Context, ipvs.Timeouts) error
 		Close() error

@@ -56,6 +56,11 @@ func (h *Host) Usage(ctx context.Context, keys []dataplane.VirtualServerKey, vis
 	return h.ipvs.Usage(ctx, keys, visit)
 }
 
+// UsageOfFew is Usage for so few virtual servers that each is asked for by itself, whatever else there is.
+func (h *Host) UsageOfFew(ctx context.Context, keys []dataplane.VirtualServerKey, visit func(dataplane.VirtualServerKey, dataplane.Usage)) error {
+	return h.ipvs.UsageOfFew(ctx, keys, visit)
+}
+
 // Pools returns all virtual servers with their real servers, in the order in which the kernel lists both families together.
 func (h *Host) Pools(ctx context.Context) ([]dataplane.Pool, error) {
 	order, err := h.ipvs.Order(ctx)

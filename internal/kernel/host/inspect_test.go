@@ -20,6 +20,10 @@ func (s stubIPVS) Usage(context.Context, []dataplane.VirtualServerKey, func(data
 	return s.call("usage")
 }
 
+func (s stubIPVS) UsageOfFew(context.Context, []dataplane.VirtualServerKey, func(dataplane.VirtualServerKey, dataplane.Usage)) error {
+	return s.call("usage of few")
+}
+
 func (s stubLink) Inspect(context.Context) ([]dataplane.Fault, error) {
 	return []dataplane.Fault{{What: "device"}}, s.call("inspect device")
 }

@@ -20,10 +20,32 @@ func (d *Driver) Usage(ctx context.Context, keys []dataplane.VirtualServerKey, v
 	if err != nil {
 		return err
 	}
+	return d.visitUsage(ctx, keys, visit, func(key dataplane.VirtualServerKey) (tally, bool, error) {
+		one, exists := tallies[key]
+		return one, exists, nil
+	})
+}
+
+// UsageOfFew is Usage, but reads of the kernel nothing about other virtual servers: each of the given ones is asked for.
+func (d *Driver) UsageOfFew(ctx context.Context, keys []dataplane.VirtualServerKey, visit func(dataplane.VirtualServerKey, dataplane.Usage)) error {
+	return d.visitUsage(ctx, keys, visit, func(key dataplane.VirtualServerKey) (tally, bool, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		traffic, exists, err := d.conn.traffic(ctx, key)
+		return tally{traffic, unknownMembers}, exists, err
+	})
+}
+
+// visitUsage calls visit for each of the virtual servers that has a tally, with that and its real servers.
+func (d *Driver) visitUsage(ctx context.Context, keys []dataplane.VirtualServerKey, visit func(dataplane.VirtualServerKey, dataplane.Usage),
+	tallyOf func(dataplane.VirtualServerKey) (tally, bool, error)) error {
 	var members []destination
 	var loads []dataplane.Load
 	for _, key := range keys {
-		one, exists := tallies[key]
+		one, exists, err := tallyOf(key)
+		if err != nil {
+			return err
+		}
 		if !exists {
 			continue
 		}

@@ -63,6 +63,32 @@ func TestUsage(t *testing.T) {
 	sameUsage(t, "by netlink of an old kernel", want, usageOf(t, d, asked...))
 }
 
+// A few are asked for one by one, and nothing is read about others.
+func TestUsageOfFew(t *testing.T) {
+	k, d := older(t)
+	key := keys()[0]
+	want := map[dataplane.VirtualServerKey]dataplane.Usage{key: busy(k.fakeKernel, 1000)[key]}
+	k.sizes = nil
+	got := map[dataplane.VirtualServerKey]dataplane.Usage{}
+	err := d.UsageOfFew(context.Background(), []dataplane.VirtualServerKey{key, tcp("203.0.113.1:1")},
+		func(key dataplane.VirtualServerKey, usage dataplane.Usage) {
+			usage.Servers = append([]dataplane.Load(nil), usage.Servers...)
+			got[key] = usage
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameUsage(t, "of two, one of which is not there", want, got)
+	if len(k.sizes) != 3 {
+		t.Errorf("%d netlink messages: two for virtual servers and one for real servers were to be sent", len(k.sizes))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := d.UsageOfFew(ctx, keys(), func(dataplane.VirtualServerKey, dataplane.Usage) {}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // Of IPv4 no netlink message is needed.
 func TestUsageOfIPv4IsCheap(t *testing.T) {
 	k, d := older(t)
