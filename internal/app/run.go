@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
-	"time"
 
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"kube-ipvs-proxy/internal/admin/page"
 	"kube-ipvs-proxy/internal/config"
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/health"
@@ -130,7 +130,8 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	registry, families, wall := tools.registry, kernel.Families(), clock.RealClock{}
 	state := health.NewState(wall, 2*cfg.IPVS.SyncPeriod, families)
 	counts := metrics.New(registry, wall, families)
-	observers := reconcile.Observers{newLogObserver(log), state, counts, newThrift(wall)}
+	history := page.NewHistory(wall)
+	observers := reconcile.Observers{newLogObserver(log), state, counts, newThrift(wall), history}
 	client, err := api.await()
 	if err != nil {
 		return withStatus(statusSource, err)
@@ -146,10 +147,13 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	countTraffic(registry, cfg.Serve, reconciler, kernel, log)
 	held.show(answersOf(reconciler, cfg))
 	group, ctx := errgroup.WithContext(ctx)
-	for _, source := range newSources(cfg, api, reconciler, log) {
-		if aging, ok := source.(interface {
-			Ages() map[string]time.Duration
-		}); ok {
+	sources := newSources(cfg, api, reconciler, log)
+	more, err := statusPage(cfg.Node.Name, reconciler, kernel, sources, history, state)
+	if err != nil {
+		return err
+	}
+	for _, source := range sources {
+		if aging, ok := source.(aging); ok {
 			registry.MustRegister(metrics.SourceAges(aging.Ages))
 		}
 		group.Go(func() error { return withStatus(statusSource, source.Run(ctx)) })
@@ -162,7 +166,8 @@ func serve(ctx context.Context, cfg config.Config, tools *tools, kernel *host.Ho
 	follow := newReloader(cfg, tools, live{kernel.CheckScheduler, reconciler.Adjust, state.SetPatience, tools.verbosity,
 		func(c config.Config) { held.show(answersOf(reconciler, c)) }}, client, log)
 	group.Go(func() error { follow.Run(ctx); return nil })
-	shown := views{registry: registry, config: func() any { c := follow.config(); return &c.File }, started: wall.Now(), profiling: cfg.Serve.Profiling}
+	shown := views{registry: registry, config: func() any { c := follow.config(); return &c.File }, started: wall.Now(),
+		profiling: cfg.Serve.Profiling, more: more}
 	for _, s := range []server{
 		{"health", cfg.Serve.Healthz, state.Handler(counts.HealthAnswered)},
 		{"metrics", cfg.Serve.Metrics, shown.handler()},

@@ -36,6 +36,7 @@ func mayImport() map[string][]string {
 		"metrics":           {"reconcile", service, dataplane},
 		"events":            {"reconcile", service},
 		"admin":             {"reconcile", service, dataplane, "ledger", "plan", kernel},
+		"admin/page":        {"admin", "reconcile", service, dataplane},
 		"config":            {service, dataplane},
 		"policy":            {},
 		"reference":         {},
