@@ -53,7 +53,7 @@ TESTFLAGS ?=
 GOTEST := go run gotest.tools/gotestsum@v1.13.0 --format standard-quiet -- $(TESTFLAGS)
 
 .PHONY: test
-test: unit kernel-test e2e ## run every test: the whole of unit, kernel-test and e2e
+test: unit browser-test kernel-test e2e ## run every test: the whole of unit, browser-test, kernel-test and e2e
 
 # Unpacked, not installed: the package's own server would start and listen.
 $(BIN)/promtool:
@@ -68,6 +68,10 @@ promtool: $(BIN)/promtool ## put promtool, which tests the alert rules, into .ca
 unit: promtool ## run the tests that need no special kernel
 	@$(GOTEST) $$(go list ./cmd/... ./internal/... ./e2e/bench/... ./e2e/demo ./e2e/deploy/monitoring ./e2e/lab ./e2e/standin | grep -vxF "$$(go list $(KERNEL_PACKAGES))")
 	@cd e2e/controlplane && $(GOTEST) ./...
+
+.PHONY: browser-test
+browser-test: lab-deps ## have a browser show the status page
+	@$(GOTEST) -tags browser -run TestBrowser ./internal/admin/page
 
 .PHONY: kernel-test
 kernel-test: lab lab-deps ## run the kernel drivers' tests on a kernel with IPVS

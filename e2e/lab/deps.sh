@@ -4,7 +4,7 @@
 set -eu
 
 wanted="qemu-system-x86 qemu-system-common kmod zstd xz-utils ipvsadm ipset iptables nftables conntrack
-	iproute2 iputils-ping procps tcpdump strace curl ca-certificates git gcc libc6-dev"
+	iproute2 iputils-ping procps tcpdump strace curl ca-certificates git gcc libc6-dev chromium"
 
 have() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
