@@ -158,9 +158,12 @@ func TestReferenceHasWhatIsExported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile(`(?m)^# TYPE (kube\w+) (\w+)$`).FindAllStringSubmatch(scraped, -1)
+	names := regexp.MustCompile(`(?m)^# TYPE (kube\w+|rest_client\w+) (\w+)$`).FindAllStringSubmatch(scraped, -1)
 	if len(names) < 20 {
 		t.Fatalf("only %q are exported", names)
+	}
+	if !strings.Contains(scraped, `rest_client_requests_total{code="200"`) {
+		t.Error("requests to the API server are not counted")
 	}
 	for _, name := range names {
 		if line := fmt.Sprintf("| `%s` | %s |", name[1], name[2]); !strings.Contains(string(text), line) {
