@@ -17,6 +17,7 @@ type drift struct {
 
 func drifts() map[string]drift {
 	return map[string]drift{
+		"kernel parameter":       {does: "sysctl -qw net.ipv4.vs.expire_nodest_conn=0", command: "sysctl -w net.ipv4.vs.expire_nodest_conn=1  # kernel parameter is 0"},
 		"virtual server deleted": {does: "ipvsadm -D -t 10.96.0.80:443", command: "ipvsadm -A -t 10.96.0.80:443 -s rr"},
 		"virtual server changed": {does: "ipvsadm -E -t 10.96.0.80:443 -s wlc", command: "ipvsadm -E -t 10.96.0.80:443 -s rr"},
 		"virtual server added":   {does: "ipvsadm -A -t 10.96.0.99:1 -s rr", command: "ipvsadm -D -t 10.96.0.99:1"},
@@ -122,7 +123,7 @@ func TestVerifyAsJSON(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.start(t).serves(t)
-	cluster.Run(t, n.Netns, "ipvsadm", "-D", "-u", "10.96.0.80:80")
+	cluster.Run(t, n.Netns, "sh", "-ec", "ipvsadm -D -u 10.96.0.80:80; sysctl -qw net.ipv4.vs.conntrack=0")
 	status, printed, errors := n.verify(t, "-o", "json")
 	var said struct {
 		Equal, Daemon bool
@@ -134,10 +135,13 @@ func TestVerifyAsJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(printed), &said); err != nil {
 		t.Fatalf("status %d, %v:\n%s%s", status, err, printed, errors)
 	}
-	if status != different || said.Equal || !said.Daemon || len(said.Differences) != 7 {
+	if status != different || said.Equal || !said.Daemon || len(said.Differences) != 8 {
 		t.Errorf("status %d, %+v", status, said)
 	}
-	first := said.Differences[0]
+	if parameter := said.Differences[0]; parameter.Command != "sysctl -w net.ipv4.vs.conntrack=1" || parameter.Owner.Name != "" {
+		t.Errorf("the difference of a kernel parameter is %+v", parameter)
+	}
+	first := said.Differences[1]
 	if first.Command != "ipvsadm -A -u 10.96.0.80:80 -s rr" || first.Owner.Namespace+"/"+first.Owner.Name+":"+first.Owner.Port != "default/web:c" {
 		t.Errorf("the first difference is %+v", first)
 	}

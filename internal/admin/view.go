@@ -21,6 +21,8 @@ type View struct {
 	// Draining are real servers that are not wanted and have weight 0, as far as the daemon knows: they are deleted when their
 	// connections have ended.
 	Draining []DrainingServer `json:"draining,omitempty"`
+	// Parameters are those of the kernel that a daemon sets when it starts.
+	Parameters []Parameter `json:"parameters,omitempty"`
 }
 
 // Settings are those that decide what is the daemon's own.
@@ -57,6 +59,13 @@ type State struct {
 	LastAudit time.Time `json:"lastAudit,omitzero"` // the last comparison of the whole kernel with all that is wanted
 	// Waiting is the number of objects whose operations failed and will be tried again.
 	Waiting int `json:"waiting"`
+}
+
+// Parameter is a kernel parameter with the value that is wanted.
+type Parameter struct {
+	Name  string `json:"name"` // path below /proc/sys
+	Value int    `json:"value"`
+	Least bool   `json:"least,omitempty"` // a larger value will do, too
 }
 
 // Owner is the Service for which something is there; all empty for what the node itself needs.

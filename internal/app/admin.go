@@ -31,13 +31,15 @@ func settingsOf(cfg config.Config) admin.Settings {
 
 // viewOf returns the function that makes the view of a reconciler.
 func viewOf(reconciler *reconcile.Reconciler, cfg config.Config) func(context.Context) (admin.View, error) {
-	settings := settingsOf(cfg)
+	settings, parameters := settingsOf(cfg), parametersOf(cfg)
 	return func(ctx context.Context) (admin.View, error) {
 		view, err := reconciler.View(ctx)
 		if err != nil {
 			return admin.View{}, err
 		}
-		return admin.Of(view, settings, compileRules)
+		of, err := admin.Of(view, settings, compileRules)
+		of.Parameters = parameters
+		return of, err
 	}
 }
 

@@ -27,11 +27,7 @@ func prepare(ctx context.Context, cfg config.Config, kernel *host.Host, log *zap
 	if err := kernel.CheckScheduler(ctx, cfg.IPVS.Scheduler); err != nil {
 		return err
 	}
-	changed, warnings, err := sysctl.System{}.Apply(ctx, sysctl.Settings{
-		Families:  kernel.Families(),
-		StrictARP: cfg.IPVS.StrictARP,
-		Conntrack: sysctl.Conntrack(cfg.Conntrack),
-	})
+	changed, warnings, err := sysctl.System{}.Apply(ctx, parameterSettings(cfg, kernel.Families()))
 	for _, line := range changed {
 		log.Info("kernel parameter set", zap.String("sysctl", line))
 	}

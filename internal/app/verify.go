@@ -15,22 +15,23 @@ import (
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/kernel/host"
 	"kube-ipvs-proxy/internal/kernel/netfilter"
+	"kube-ipvs-proxy/internal/kernel/sysctl"
 	"kube-ipvs-proxy/internal/plan"
 	"kube-ipvs-proxy/internal/translate"
 )
 
 const (
 	verifySummary = "Compare the kernel with what is wanted, and print what would repair it"
-	verifyDetails = `verify compares virtual and real servers, the addresses of kube-ipvs0, the sets and the rules with what is wanted, and changes
-nothing. It prints each difference as the ipvsadm, ip, ipset or iptables-restore command that would repair it, in the order
-in which to do that; where no single command can, it says what is wrong in a comment.
+	verifyDetails = `verify compares kernel parameters, virtual and real servers, the addresses of kube-ipvs0, the sets and the rules with what is
+wanted, and changes nothing. It prints each difference as the sysctl, ipvsadm, ip, ipset or iptables-restore command that would repair it, in the
+order in which to do that; where no single command can, it says what is wrong in a comment.
 
 It asks the daemon of this network namespace what that wants. Differences are looked at again after a moment, so that a change
 under way is none. When no daemon runs, it works out by itself what one with the same flags would want: before a
 migration, that is what it would change on this node.
 
 Real servers that drain are no difference, nor is what belongs to others: other chains and sets, virtual servers in excludeCIDRs,
-with direct routing, tunnels or other marks. Kernel parameters and conntrack entries are not looked at.
+with direct routing, tunnels or other marks. Timeouts of IPVS and conntrack entries are not looked at.
 
 Exit status: 0 equal, 1 different, 2 it could not tell. It needs root.`
 	verifyExamples = `  kube-ipvs-proxy verify
@@ -148,8 +149,8 @@ func compareKernel(ctx context.Context, want wanted) (differences []admin.Differ
 	if err != nil {
 		return nil, err
 	}
-	return admin.Compare(want.view, want.desired, admin.Found{Faults: found.Faults, Objects: found.Objects, InTheWay: found.InTheWay},
-		plan.Options{Exceptions: translate.Exceptions(), Refusals: translate.Refusals()}), nil
+	return append(compareParameters(sysctl.System{}, want.view.Parameters), admin.Compare(want.view, want.desired, admin.Found{Faults: found.Faults, Objects: found.Objects, InTheWay: found.InTheWay},
+		plan.Options{Exceptions: translate.Exceptions(), Refusals: translate.Refusals()})...), nil
 }
 
 // compiledTables is the reverse of compileRules.

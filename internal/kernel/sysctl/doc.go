@@ -4,5 +4,7 @@
 // is enough. Every parameter is tried even when another fails; the errors are joined and each names the parameter, the
 // value wanted and the remedy.
 //
+// Compare says which parameters differ, for those who only want to know.
+//
 // Out of scope: the timeouts of IPVS itself, which go by netlink (package ipvs), and loading modules.
 package sysctl

@@ -27,6 +27,9 @@ type Conntrack struct {
 	UDPStreamTimeout      time.Duration
 }
 
+// conntrackMaxName is how many connections can be tracked.
+const conntrackMaxName = "net/netfilter/nf_conntrack_max"
+
 // maxConntrack limits what scaling by CPUs may ask for: entries of 320 bytes, 1,048,576 of them are 320 MiB.
 const maxConntrack = 1 << 20
 

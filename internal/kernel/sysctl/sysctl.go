@@ -153,7 +153,7 @@ func (a *application) sizeConntrack(c Conntrack) {
 	if want == 0 {
 		return
 	}
-	a.raise("net/netfilter/nf_conntrack_max", filepath.Join(a.ProcSys, "net/netfilter/nf_conntrack_max"), want)
+	a.raise(conntrackMaxName, filepath.Join(a.ProcSys, conntrackMaxName), want)
 	const hash = "module/nf_conntrack/parameters/hashsize"
 	if _, err := os.Stat(filepath.Join(a.Sys, hash)); err != nil {
 		a.warn("/sys/%s should be at least %d but cannot be read (%v); mount the host's /sys", hash, want/4, err)
