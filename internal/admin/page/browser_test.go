@@ -56,6 +56,8 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	delete(asked, "/status")
 	delete(asked, "/favicon.ico") // browsers ask for it by themselves
 	if len(asked) != 3 || asked["/framed"] != 2 {
@@ -68,9 +70,6 @@ type framed struct {
 	http.ResponseWriter
 	framed bool
 }
-
-// WriteHeader implements http.ResponseWriter.
-func (f framed) WriteHeader(status int) { f.ResponseWriter.WriteHeader(status) }
 
 // Write implements http.ResponseWriter.
 func (f framed) Write(body []byte) (int, error) {

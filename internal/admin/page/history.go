@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +104,7 @@ func (h *History) RoundDone(done reconcile.Round) {
 // add remembers an error, with the lock held.
 func (h *History) add(text string) {
 	if len(text) > mostText {
-		text = text[:mostText] + "…"
+		text = strings.ToValidUTF8(text[:mostText], "") + "…"
 	}
 	h.state.Troubles = latest(trouble{h.clock.Now(), text}, h.state.Troubles)
 }
