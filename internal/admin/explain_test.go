@@ -225,6 +225,16 @@ func TestReasonsAgreeWithSelect(t *testing.T) {
 	}
 }
 
+// What a daemon of another version leaves out, or says in words of its own, is printed as far as it goes.
+func TestExplanationOfAnotherVersion(t *testing.T) {
+	for verdict, want := range map[Verdict]string{VerdictServed: "SERVED by 0 of 0", "mirrored": `UNKNOWN: the daemon is of another version, and says "mirrored"`} {
+		said := Explanation{Daemon: true, Clients: []Outcome{{Verdict: verdict}}}.String()
+		if !strings.Contains(said, want) {
+			t.Errorf("%s lacks %q:\n%s", verdict, want, said)
+		}
+	}
+}
+
 func TestQuestions(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.0.0.1:80": "10.0.0.1:80/tcp", "10.0.0.1:53/UDP": "10.0.0.1:53/udp", "[fd00::1]:9/sctp": "[fd00::1]:9/sctp",

@@ -58,9 +58,11 @@ func withArticles(kinds []string) string {
 // text prints what becomes of one client's connections. What is as for the client before is not told twice.
 func (o Outcome) text(before *Outcome, ofService bool) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s%s (%s): %s\n", strings.ToUpper(o.Client[:1]), o.Client[1:], o.From, o.headline())
+	fmt.Fprintf(&out, "%s (%s): %s\n", capital(o.Client), o.From, o.headline())
 	if o.Verdict == VerdictServed {
 		fmt.Fprintf(&out, "  %s\n", o.sourceLine())
+	}
+	if o.Verdict == VerdictServed && len(o.VirtualServer) > 0 { // a daemon of another version may not say
 		fmt.Fprintf(&out, "  virtual server: %s\n", strings.TrimPrefix(o.VirtualServer[0], "-A "))
 	}
 	switch {
@@ -100,8 +102,18 @@ func (o Outcome) headline() string {
 		return "DROPPED without an answer; a rule " + o.Because
 	case VerdictElsewhere:
 		return "NOT SERVED BY THIS NODE; " + o.Because
+	case VerdictNode:
+		return "LEFT TO THE NODE'S OWN PROCESSES; " + o.Because
 	}
-	return "LEFT TO THE NODE'S OWN PROCESSES; " + o.Because
+	return fmt.Sprintf("UNKNOWN: the daemon is of another version, and says %q; -o json has all it says", o.Verdict)
+}
+
+// capital begins a phrase as a sentence begins.
+func capital(phrase string) string {
+	if phrase == "" {
+		return phrase
+	}
+	return strings.ToUpper(phrase[:1]) + phrase[1:]
 }
 
 // sourceLine says which address the endpoint sees.

@@ -26,7 +26,7 @@ type Summary struct {
 	OtherWeight    int    `json:"otherWeight"`    // of the wanted real servers, those that have another weight
 	Draining       int    `json:"draining"`       // real servers with weight 0 that are not wanted any more
 	Missing        int    `json:"missing"`        // virtual and real servers that are wanted and not there
-	Stray          int    `json:"stray"`          // real servers that are there, neither wanted nor draining
+	Stray          int    `json:"stray"`          // virtual and real servers that are there, neither wanted nor draining
 	Active         uint64 `json:"active"`         // established connections
 	Inactive       uint64 `json:"inactive"`       // all other connections and flows
 }
@@ -130,6 +130,8 @@ func (s *Summary) add(server ServerStatus, wanted bool) {
 		s.VirtualServers++
 	case wanted:
 		s.Missing++
+	case server.Present:
+		s.Stray++
 	}
 	for _, real := range server.RealServers {
 		s.Active, s.Inactive = s.Active+uint64(real.Active), s.Inactive+uint64(real.Inactive)

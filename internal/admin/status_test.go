@@ -103,6 +103,18 @@ func TestStatusOfAnotherWeight(t *testing.T) {
 	}
 }
 
+// A virtual server that is there with nobody to serve, and nobody to drain, is not as wanted.
+func TestStatusOfEmptyVirtualServer(t *testing.T) {
+	server := VirtualServer{Owner: Owner{Name: "empty"}}
+	usage := map[dataplane.VirtualServerKey]dataplane.Usage{{}: {}}
+	var desired Desired
+	desired.Pools = []dataplane.Pool{{}}
+	status := StatusOf(View{VirtualServers: []VirtualServer{server}}, desired, usage, at1(10))
+	if text := status.Text(Colourless); status.Summary.Stray != 1 || !strings.Contains(text, "\n1 not wanted; ") || !strings.Contains(text, "no endpoints, not wanted") {
+		t.Errorf("%+v of\n%s", status.Summary, text)
+	}
+}
+
 // What others wrote stays in its cell.
 func TestCellsOfHostileText(t *testing.T) {
 	for _, text := range []string{"a\nb", "a\tb", "a\x1bb", "a\u009bb", "a\u202eb", "a\xffb"} {

@@ -132,6 +132,8 @@ func (v ServerStatus) title(paint Paint) string {
 		words = append(words, fmt.Sprintf("persistent %ds", v.Persistence))
 	}
 	switch {
+	case len(v.RealServers) == 0 && v.Present:
+		words = append(words, paint(Alarm, "no endpoints, not wanted"))
 	case len(v.RealServers) == 0:
 		words = append(words, paint(Notice, "no endpoints"))
 	case !v.Present:
