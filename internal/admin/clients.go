@@ -43,7 +43,7 @@ func (e explainer) clients(s *served) (clients []client, notes []string) {
 // recognise says who has an address.
 func (e explainer) recognise(addr netip.Addr) client {
 	switch {
-	case e.filter.local(addr):
+	case e.filter.Local(addr):
 		return client{name: "this node itself", from: addr, local: true}
 	case slices.ContainsFunc(e.podCIDRs(), func(p netip.Prefix) bool { return p.Contains(addr) }):
 		return client{name: "a pod", from: addr, input: e.podInterface()}
@@ -89,7 +89,7 @@ func (e explainer) somebody(s *served) (netip.Addr, bool) {
 	}
 	for _, text := range []string{"192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "2001:db8:ffff::1", "3fff::1"} {
 		addr := netip.MustParseAddr(text)
-		if dataplane.FamilyOf(addr) == e.question.family() && addr != e.question.To.Addr() && !e.filter.local(addr) &&
+		if dataplane.FamilyOf(addr) == e.question.family() && addr != e.question.To.Addr() && !e.filter.Local(addr) &&
 			!slices.ContainsFunc(taken, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 			return addr, true
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/packet"
 	"kube-ipvs-proxy/internal/reconcile"
 	"kube-ipvs-proxy/internal/service"
 )
@@ -74,7 +75,7 @@ type explainer struct {
 }
 
 // Explain answers a question. The rules are passed as the packet filter would, with what is wanted in the sets; rules of
-// others are not known. The error is that of a rule that cannot be expressed.
+// others are not known. The error is that of a rule that cannot be expressed, or that a kernel would not take.
 func Explain(c Case, q Question) (Explanation, error) {
 	e, err := newExplainer(c, q)
 	if err != nil {
@@ -89,19 +90,24 @@ func Explain(c Case, q Question) (Explanation, error) {
 		clients, more := e.clients(s)
 		out.Notes = append(out.Notes, more...)
 		for _, client := range clients {
-			out.Clients = append(out.Clients, e.follow(client, s))
+			outcome, err := e.follow(client, s)
+			if err != nil {
+				return Explanation{}, fmt.Errorf("pass the daemon's own rules: %w", err)
+			}
+			out.Clients = append(out.Clients, outcome)
 		}
 	}
 	return out, nil
 }
 
 func newExplainer(c Case, q Question) (explainer, error) {
-	f := filter{lines: map[chainID][]string{}, types: map[string]dataplane.SetType{}, entries: map[string][]dataplane.Entry{}}
+	f := filter{lines: map[chainID][]string{},
+		Filter: packet.Filter{Types: map[string]dataplane.SetType{}, Entries: map[string][]dataplane.Entry{}}}
 	for _, rules := range c.View.Foundation.Rulesets {
 		if rules.Family != q.family() {
 			continue
 		}
-		f.rules = rules
+		f.Rules = rules
 		tables, err := c.Compile(rules)
 		if err != nil {
 			return explainer{}, fmt.Errorf("put the rules into iptables' words: %w", err)
@@ -113,12 +119,12 @@ func newExplainer(c Case, q Question) (explainer, error) {
 		}
 	}
 	for _, set := range c.View.Foundation.Sets {
-		f.types[set.Name] = set.Type
+		f.Types[set.Name] = set.Type
 	}
 	for _, entry := range c.View.Objects.Entries {
-		f.entries[entry.Set] = append(f.entries[entry.Set], entry)
+		f.Entries[entry.Set] = append(f.Entries[entry.Set], entry)
 	}
-	f.local = func(addr netip.Addr) bool {
+	f.Local = func(addr netip.Addr) bool {
 		return addr.IsLoopback() || slices.Contains(c.View.Basis.Facts.Local, addr) || slices.Contains(c.View.Objects.Addresses, addr)
 	}
 	return explainer{c, q, f}, nil

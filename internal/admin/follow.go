@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"kube-ipvs-proxy/internal/dataplane"
+	"kube-ipvs-proxy/internal/packet"
 )
 
 // hook is a built-in chain of a table.
@@ -18,18 +19,20 @@ type hook struct {
 // journey is the way of a connection's first packet through the node.
 type journey struct {
 	filter filter
-	packet packet
+	packet packet.Packet
 	hits   []Hit
 	end    dataplane.Action // that ended it; nil as long as none has
+	err    error            // the first
 }
 
 // through passes hooks in order, unless one ends the way.
 func (j *journey) through(hooks ...hook) {
 	for _, h := range hooks {
-		if j.end != nil {
+		if j.end != nil || j.err != nil {
 			return
 		}
-		hits, end := j.filter.pass(h.table, h.chain, &j.packet)
+		hits, end, err := j.filter.pass(h.table, h.chain, &j.packet)
+		j.err = err
 		j.hits = append(j.hits, hits...)
 		switch end.(type) {
 		case dataplane.Drop, dataplane.Reject:
@@ -40,13 +43,14 @@ func (j *journey) through(hooks ...hook) {
 
 // follow says what becomes of a client's new connections. IPVS takes them in LOCAL_IN behind INPUT or, those of the node
 // itself, in LOCAL_OUT: behind OUTPUT of mangle and nat and before that of filter.
-func (e explainer) follow(c client, s *served) Outcome {
+func (e explainer) follow(c client, s *served) (Outcome, error) {
 	q := e.question
-	j := journey{filter: e.filter, packet: packet{protocol: q.Protocol, from: c.from, to: q.To.Addr(), port: q.To.Port(), input: c.input}}
+	j := journey{filter: e.filter, packet: packet.Packet{Protocol: q.Protocol, From: c.from, To: q.To.Addr(), Port: q.To.Port(),
+		Input: c.input, State: "NEW"}}
 	out := Outcome{Client: c.name, From: c.from, Verdict: VerdictNode}
 	var pool dataplane.Pool
 	var taken bool
-	toHere := e.filter.local(q.To.Addr())
+	toHere := e.filter.Local(q.To.Addr())
 	switch {
 	case c.local:
 		j.through(hook{dataplane.Mangle, "OUTPUT"}, hook{dataplane.NAT, "OUTPUT"})
@@ -78,15 +82,15 @@ func (e explainer) follow(c client, s *served) Outcome {
 		keepChosen(&out, pool)
 	}
 	out.Rules = j.hits
-	return out
+	return out, j.err
 }
 
 // poolFor returns the virtual server that IPVS has for a packet: one with its mark comes first. Those without real servers
 // are not in the kernel.
-func (e explainer) poolFor(p packet) (dataplane.Pool, bool) {
-	keys := []dataplane.VirtualServerKey{dataplane.KeyOf(p.protocol, p.to, p.port)}
-	if p.mark != 0 {
-		keys = append([]dataplane.VirtualServerKey{dataplane.MarkKeyOf(dataplane.FamilyOf(p.to), p.mark)}, keys...)
+func (e explainer) poolFor(p packet.Packet) (dataplane.Pool, bool) {
+	keys := []dataplane.VirtualServerKey{dataplane.KeyOf(p.Protocol, p.To, p.Port)}
+	if p.Mark != 0 {
+		keys = append([]dataplane.VirtualServerKey{dataplane.MarkKeyOf(dataplane.FamilyOf(p.To), p.Mark)}, keys...)
 	}
 	for _, key := range keys {
 		at := slices.IndexFunc(e.View.Objects.Pools, func(pool dataplane.Pool) bool { return pool.Key == key && len(pool.RealServers) > 0 })
@@ -133,8 +137,11 @@ func (e explainer) describe(pool dataplane.Pool, c client, j *journey, out *Outc
 // leave has IPVS send the packet to an endpoint, and returns the rules it then meets and whether it is masqueraded.
 func (j *journey) leave(to netip.AddrPort) ([]Hit, bool) {
 	p := j.packet
-	p.to, p.port = to.Addr(), to.Port()
-	hits, end := j.filter.pass(dataplane.NAT, "POSTROUTING", &p)
+	p.To, p.Port = to.Addr(), to.Port()
+	hits, end, err := j.filter.pass(dataplane.NAT, "POSTROUTING", &p)
+	if j.err == nil {
+		j.err = err
+	}
 	_, masqueraded := end.(dataplane.SNATToNode)
 	return hits, masqueraded
 }

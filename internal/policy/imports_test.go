@@ -19,6 +19,7 @@ func mayImport() map[string][]string {
 		"translate":         {service, dataplane},
 		"ledger":            {dataplane},
 		"plan":              {dataplane},
+		"packet":            {dataplane},
 		kernel:              {dataplane},
 		"kernel/nlbatch":    {dataplane},
 		"kernel/ipvs":       {dataplane, "kernel/nlbatch"},
@@ -35,7 +36,7 @@ func mayImport() map[string][]string {
 		"health":            {"reconcile", service, dataplane},
 		"metrics":           {"reconcile", service, dataplane},
 		"events":            {"reconcile", service},
-		"admin":             {"reconcile", service, dataplane, "ledger", "plan", kernel},
+		"admin":             {"reconcile", service, dataplane, "ledger", "plan", "packet", kernel},
 		"admin/page":        {"admin", "reconcile", service, dataplane},
 		"config":            {service, dataplane},
 		"policy":            {},
@@ -63,7 +64,7 @@ func mayUse() map[string][]string {
 }
 
 // pure packages import the standard library and the project only.
-func pure() []string { return []string{"dataplane", "ledger", "plan", "translate"} }
+func pure() []string { return []string{"dataplane", "ledger", "packet", "plan", "translate"} }
 
 func imports(s source) []string {
 	var paths []string

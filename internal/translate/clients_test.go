@@ -10,6 +10,7 @@ import (
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/ledger"
+	"kube-ipvs-proxy/internal/packet"
 	"kube-ipvs-proxy/internal/service"
 )
 
@@ -111,7 +112,7 @@ func (q *quarter) promises(key dataplane.VirtualServerKey, client string, from n
 }
 
 // send sends the first packet of a client. It returns what IPVS then looks for, and what becomes of the packet before.
-func (q *quarter) send(key dataplane.VirtualServerKey, client string, p *packet) (pool dataplane.Pool, verdict string) {
+func (q *quarter) send(key dataplane.VirtualServerKey, client string, p *packet.Packet) (pool dataplane.Pool, verdict string) {
 	if client == "node" {
 		verdict = q.pass(dataplane.Mangle, "OUTPUT", p)
 		q.pass(dataplane.NAT, "OUTPUT", p)
@@ -121,7 +122,7 @@ func (q *quarter) send(key dataplane.VirtualServerKey, client string, p *packet)
 		verdict = q.pass(dataplane.Filter, "INPUT", p)
 	}
 	pool = q.pools[key]
-	if marked, ok := q.pools[dataplane.MarkKeyOf(key.Family, p.mark)]; ok {
+	if marked, ok := q.pools[dataplane.MarkKeyOf(key.Family, p.Mark)]; ok {
 		pool = marked
 	}
 	if client == "node" && verdict == "" && len(pool.RealServers) == 0 { // it comes by the loopback interface
@@ -132,7 +133,7 @@ func (q *quarter) send(key dataplane.VirtualServerKey, client string, p *packet)
 
 // check returns what a client gets that it should not, or does not get that it should.
 func (q *quarter) check(key dataplane.VirtualServerKey, client string, from netip.Addr) string {
-	p := packet{protocol: key.Protocol, from: from, to: key.Addr, port: key.Port, state: "NEW"}
+	p := packet.Packet{Protocol: key.Protocol, From: from, To: key.Addr, Port: key.Port, State: "NEW"}
 	want := q.promises(key, client, from)
 	pool, verdict := q.send(key, client, &p)
 	if verdict != want.verdict {
@@ -144,7 +145,7 @@ func (q *quarter) check(key dataplane.VirtualServerKey, client string, from neti
 	}
 	elsewhere := slices.ContainsFunc(want.servers, func(e service.PortEndpoint) bool { return !e.IsOn(q.facts.Node) })
 	missing := slices.ContainsFunc(want.servers, func(e service.PortEndpoint) bool { return !slices.Contains(servers, e.AddrPort()) })
-	masqueraded := p.mark&service.DefaultMark != 0
+	masqueraded := p.Mark&service.DefaultMark != 0
 	switch {
 	case verdict != "":
 	case missing || len(servers) != len(want.servers):

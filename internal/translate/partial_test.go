@@ -16,7 +16,7 @@ func without(t *testing.T, missing string, entries []dataplane.Entry) host {
 		t.Errorf("without %s, rules %q are left out", missing, left)
 	}
 	h := hostOf(t, rules, entries)
-	delete(h.sets, missing) // a rule that refers to it now fails the test
+	delete(h.Types, missing) // a rule that refers to it now fails the test
 	return h
 }
 
@@ -61,7 +61,7 @@ func TestP22RulesBesideAMissingSet(t *testing.T) {
 		ClusterIP: "tcp 172.16.0.9 > 192.168.0.1:30080", NodePortLocalTCP: "tcp 172.16.0.9 > 192.168.0.1:30080"} {
 		p := packetOf(t, text)
 		without(t, missing, town(t)).pass(dataplane.NAT, "PREROUTING", &p)
-		if p.mark != service.DefaultMark {
+		if p.Mark != service.DefaultMark {
 			t.Errorf("without %s, %s is not masqueraded", missing, text)
 		}
 	}

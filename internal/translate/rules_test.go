@@ -140,12 +140,12 @@ func TestMasquerade(t *testing.T) {
 	for _, c := range slices.Concat(clusterIPCases(), otherVIPCases()) {
 		t.Run(c.name, func(t *testing.T) {
 			p := packetOf(t, c.packet)
-			p.mark = 0x10008 // somebody else's bits
+			p.Mark = 0x10008 // somebody else's bits
 			options := service.Options{Masquerade: c.masquerade}
-			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), options), town(t))
+			host := hostOf(t, Rules(dataplane.FamilyOf(p.To), options), town(t))
 			host.pass(dataplane.NAT, c.hook, &p)
-			if got := p.mark != 0x10008; got != c.want || p.mark&^service.DefaultMark != 0x10008 {
-				t.Errorf("masqueraded %v, want %v (mark %#x)", got, c.want, p.mark)
+			if got := p.Mark != 0x10008; got != c.want || p.Mark&^service.DefaultMark != 0x10008 {
+				t.Errorf("masqueraded %v, want %v (mark %#x)", got, c.want, p.Mark)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestInput(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := packetOf(t, c.packet)
-			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), service.Options{Masquerade: cidr()}), town(t))
+			host := hostOf(t, Rules(dataplane.FamilyOf(p.To), service.Options{Masquerade: cidr()}), town(t))
 			if got := host.pass(dataplane.Filter, "INPUT", &p); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
@@ -235,8 +235,8 @@ func TestForwardAndPostrouting(t *testing.T) {
 				table = dataplane.NAT
 			}
 			host := hostOf(t, Rules(dataplane.IPv4, service.Options{}), town(t))
-			if got := host.pass(table, c.builtin, &p); got != c.want || p.mark != c.mark {
-				t.Errorf("%q with mark %#x, want %q with %#x", got, p.mark, c.want, c.mark)
+			if got := host.pass(table, c.builtin, &p); got != c.want || p.Mark != c.mark {
+				t.Errorf("%q with mark %#x, want %q with %#x", got, p.Mark, c.want, c.mark)
 			}
 		})
 	}
@@ -271,15 +271,15 @@ func TestB24MarkOfClientsInside(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := packetOf(t, c.packet)
-			host := hostOf(t, Rules(dataplane.FamilyOf(p.to), service.Options{Masquerade: c.masquerade}), town(t))
+			host := hostOf(t, Rules(dataplane.FamilyOf(p.To), service.Options{Masquerade: c.masquerade}), town(t))
 			if verdict := host.pass(dataplane.Mangle, c.hook, &p); verdict != "" {
 				t.Errorf("table mangle: %s", verdict)
 			}
 			if c.hook == "OUTPUT" { // nat comes after mangle, and before IPVS
 				host.pass(dataplane.NAT, c.hook, &p)
 			}
-			if p.mark != c.want {
-				t.Errorf("mark %#x, want %#x", p.mark, c.want)
+			if p.Mark != c.want {
+				t.Errorf("mark %#x, want %#x", p.Mark, c.want)
 			}
 		})
 	}

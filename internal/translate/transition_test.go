@@ -10,6 +10,7 @@ import (
 
 	"kube-ipvs-proxy/internal/dataplane"
 	"kube-ipvs-proxy/internal/ledger"
+	"kube-ipvs-proxy/internal/packet"
 	"kube-ipvs-proxy/internal/plan"
 	"kube-ipvs-proxy/internal/service"
 )
@@ -102,10 +103,10 @@ func (c *change) fault(t *testing.T, key dataplane.VirtualServerKey, client stri
 		}
 		q.pools[key] = pool
 	}
-	p := packet{protocol: key.Protocol, from: from, to: key.Addr, port: key.Port, state: "NEW"}
+	p := packet.Packet{Protocol: key.Protocol, From: from, To: key.Addr, Port: key.Port, State: "NEW"}
 	pool, verdict := q.send(key, client, &p)
 	elsewhere := slices.ContainsFunc(pool.RealServers, func(r dataplane.RealServer) bool { return r.Addr.Addr().As4()[2] != 0 })
-	masqueraded := p.mark&service.DefaultMark != 0
+	masqueraded := p.Mark&service.DefaultMark != 0
 	switch {
 	case verdict != "":
 		return verdict
