@@ -149,8 +149,9 @@ func compareKernel(ctx context.Context, want wanted) (differences []admin.Differ
 	if err != nil {
 		return nil, err
 	}
-	return append(compareParameters(sysctl.System{}, want.view.Parameters), admin.Compare(want.view, want.desired, admin.Found{Faults: found.Faults, Objects: found.Objects, InTheWay: found.InTheWay},
-		plan.Options{Exceptions: translate.Exceptions(), Refusals: translate.Refusals()})...), nil
+	has := admin.Found{Faults: found.Faults, Objects: found.Objects, InTheWay: found.InTheWay}
+	others := admin.Compare(want.view, want.desired, has, plan.Options{Exceptions: translate.Exceptions(), Refusals: translate.Refusals()})
+	return append(compareParameters(sysctl.System{}, want.view.Parameters), others...), nil
 }
 
 // compiledTables is the reverse of compileRules.
